@@ -8,6 +8,7 @@ import torch
 from mien.errors import UserError
 from mien.lab import averaging, inference, runs, train, training_state
 from mien.lab.config import RECIPES
+from mien.lab.heads import LOGIT_COUNT
 from tests.synthetic import tiny
 
 pytestmark = pytest.mark.filterwarnings(tiny.NOT_OFFICIAL)
@@ -40,7 +41,7 @@ def test_weights_are_the_weighted_mean(pair, tmp_path):
     assert run.about["averaged"] == {"first": 0.75, "second": 0.25}
     assert run.about["data"] == pair[1].about["data"]
     assert len(run.log()) == 1
-    assert inference.load_network(run)(torch.zeros(2, 1, 40, 40)).shape == (2, 15)
+    assert inference.load_network(run)(torch.zeros(2, 1, 40, 40)).shape == (2, LOGIT_COUNT)
 
 
 @pytest.mark.parametrize("weight", [0, 1])
@@ -57,7 +58,7 @@ def test_another_average_in_the_folder_is_an_error_and_kept(pair, tmp_path):
     with pytest.raises(UserError, match="contains another run"):
         averaging.average(*pair, 0.5, tmp_path / "out")
     assert all(torch.equal(value, before[name]) for name, value in weights(run).items())
-    averaging.average(*pair, 0.25, tmp_path / "out")
+    averaging.average(*pair, 0.25, tmp_path / "out")  # the same average is no error
 
 
 def test_an_invalid_weight_and_unsuitable_runs_are_errors(pair, tmp_path):

@@ -35,6 +35,7 @@ def step_parameters(count: int, seed: int = 0, **changes: Tensor) -> Augmentatio
 
 
 def on_device(count: int = 40, config: Config = PLAIN) -> Batch:
+    """The whole synthetic dataset."""
     return batches.to_device(tiny.samples(count), config, CPU)
 
 
@@ -47,6 +48,7 @@ def equal(first: Batch, second: Batch) -> bool:
 
 
 def epoch(config: Config, number: int = 0, **options) -> list[Batch]:
+    """The augmented batches of an epoch of `on_device`."""
     return list(augmentation.augmented_batches(on_device(config=config), config, number, **options))
 
 
@@ -77,7 +79,7 @@ def test_the_dataset_on_the_device_has_the_targets_of_the_samples():
     assert data.label_weights.tolist() == [1.0] * 3 + [0.0] + [1.0] * 17
     assert np.array_equal(data.votes.numpy(), shares(samples.votes))
     assert data.vote_weights[4] == 0
-    assert data.vote_weights[5] == 0.5
+    assert data.vote_weights[5] == 0.5  # half of its ten votes are for emotions
     assert not data.votes[4].any()
     assert data.votes[5].tolist() == pytest.approx([0.4, 0, 0, 0.4, 0, 0, 0.2, 0])
 
@@ -86,6 +88,17 @@ def test_single_votes_can_be_dropped():
     samples = tiny.samples(7)
     data = batches.to_device(samples, replace(PLAIN, drop_single_votes=True), CPU)
     assert np.array_equal(data.votes.numpy(), shares(samples.votes, drop_single=True))
+
+
+def test_the_votes_of_duplicates_can_be_pooled():
+    samples = tiny.samples(7)
+    samples.faces[5] = samples.faces[2]
+    plain, pooled = (
+        batches.to_device(samples, replace(PLAIN, pool_votes=pool), CPU).votes
+        for pool in (False, True)
+    )
+    assert not torch.equal(plain[2], plain[5])
+    assert torch.equal(pooled[2], pooled[5])
 
 
 def test_class_weights_give_each_emotion_the_same_total_weight_and_have_mean_one():
@@ -336,6 +349,7 @@ def test_rectangles_have_areas_within_the_limits():
 
 
 def mixable(count: int = 24) -> Batch:
+    """Standardized faces, some of them without votes and one without a label."""
     samples = tiny.samples(count)
     samples.votes[::3] = 0
     samples.labels[1] = -1
@@ -398,7 +412,7 @@ def test_cutmix_weights_targets_by_area():
     mean_class = (mixed.labels * torch.arange(7.0)).sum(1)
     assert torch.allclose(mixed.faces.mean((1, 2, 3)), mean_class, atol=1e-4)
     own = (mixed.faces == flat).float().mean((1, 2, 3))
-    assert own.min() >= 0.35
+    assert own.min() >= 0.35  # a rectangle has up to 60 % of the area, before rounding to pixels
 
 
 def test_mixing_has_the_given_probabilities():

@@ -82,7 +82,7 @@ def test_mix_heads_is_the_weighted_geometric_mean_with_contempt_from_the_votes()
 def test_chosen_label_head_weight_is_the_largest_with_a_small_kl_increase():
     rng = np.random.default_rng(0)
     votes = rng.multinomial(10, rng.dirichlet(np.full(8, 0.4), 600))
-    votes = np.pad(votes, ((0, 0), (0, 2)))
+    votes = np.pad(votes, ((0, 0), (0, 2)))  # no votes for "unknown" and "not a face"
     shares = torch.as_tensor(votes[:, :8] / 10).clamp(min=0.01).log().float()
     agreeing = torch.cat([shares[:, :7], shares], 1)
     assert (

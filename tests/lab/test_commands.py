@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -16,7 +17,8 @@ from tests.synthetic import tiny
 
 pytestmark = pytest.mark.filterwarnings(tiny.NOT_OFFICIAL)
 
-SMALL = ("--set", "batch_size=14", "--set", "epochs=1")
+SMALL_BATCH = ("--set", "batch_size=14")
+SMALL = (*SMALL_BATCH, "--set", "epochs=1")
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +27,8 @@ def root(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def plain(monkeypatch):
+def plain_and_fast(monkeypatch):
+    """Print lines of 160 characters without colors; resample only twice."""
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.setattr(evaluate, "evaluate", partial(evaluate.evaluate, resamples=2))
@@ -33,8 +36,8 @@ def plain(monkeypatch):
 
 def test_training_prints_lines_if_standard_error_is_no_terminal(mien, root, tmp_path, monkeypatch):
     monkeypatch.setattr(_training_log, "SECONDS_BETWEEN_LINES", 0.0)
-    words = ("train", "tiny", "--data", root, "--out", tmp_path / "run", *SMALL[:2])
-    code, out, err = mien(*words, "--set", "epochs=2")
+    command = ("train", "tiny", "--data", root, "--out", tmp_path / "run", *SMALL_BATCH)
+    code, out, err = mien(*command, "--set", "epochs=2")
     assert code == 0
     assert out.splitlines() == [str(tmp_path / "run")]
     assert "tiny: epoch 1 of 2, step 1 of 3" in err
@@ -44,7 +47,7 @@ def test_training_prints_lines_if_standard_error_is_no_terminal(mien, root, tmp_
 @pytest.mark.skipif(os.name == "nt", reason="needs signals of POSIX")
 def test_a_training_ended_by_sigterm_is_resumed_without_leftovers(mien, root, tmp_path):
     run = tmp_path / "run"
-    command = ("train", "tiny", "--data", root, "--out", run, *SMALL[:2], "--set", "epochs=15")
+    command = ("train", "tiny", "--data", root, "--out", run, *SMALL_BATCH, "--set", "epochs=15")
     process = subprocess.Popen([sys.executable, "-m", "mien", *map(str, command)],
                                stderr=subprocess.PIPE, text=True)  # fmt: skip
     while process.poll() is None and not (run / "log.jsonl").exists():
@@ -52,7 +55,7 @@ def test_a_training_ended_by_sigterm_is_resumed_without_leftovers(mien, root, tm
     (run / ".mien-abcd1234.pt").touch()  # as if an earlier process was killed
     process.terminate()
     err = process.communicate(timeout=60)[1]
-    assert process.returncode == 143
+    assert process.returncode == 128 + signal.SIGTERM
     assert "resume" in err
     assert "Traceback" not in err
     assert mien(*command)[0] == 0
@@ -84,9 +87,8 @@ def test_crossval_uses_the_changed_config(mien, root, tmp_path):
 
 
 def test_ablate_prints_each_case(mien, root, tmp_path):
-    case = ("--change", "no flip: flip=no rotation=0")
-    command = ("ablate", "tiny", "--data", root, "--out", tmp_path, *SMALL, *case)
-    code, out, err = mien(*command)
+    command = ("ablate", "tiny", "--data", root, "--out", tmp_path, *SMALL)
+    code, out, err = mien(*command, "--change", "no flip: flip=no rotation=0")
     assert (code, err) == (0, "")
     assert "baseline" in out
     assert "no flip" in out

@@ -113,8 +113,11 @@ def test_any_valid_config_is_unchanged_by_a_json_round_trip(config):
     assert from_json(json.loads(json.dumps(to_json(config)))) == config
 
 
-def test_absent_fields_get_their_defaults_and_unknown_ones_an_error():
+def test_fields_that_are_absent_in_json_get_their_defaults():
     assert from_json({"epochs": 3}) == Config(epochs=3)
+
+
+def test_unknown_fields_and_invalid_values_in_json_are_an_error():
     with pytest.raises(UserError, match="magic, wand"):
         from_json({"wand": 1, "magic": 2})
     with pytest.raises(UserError, match="from 1 to 99999"):
@@ -129,6 +132,9 @@ def test_absent_fields_get_their_defaults_and_unknown_ones_an_error():
 def test_json_with_a_wrong_type_is_an_error(field, value):
     with pytest.raises(UserError, match=f"{field} is .* wrong type"):
         from_json({field: value})
+
+
+def test_json_may_have_a_whole_number_for_a_float():
     assert from_json({"lr": 1}).lr == 1
 
 

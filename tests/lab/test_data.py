@@ -3,6 +3,7 @@
 import csv
 import os
 import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ def are_equal(first: dict[str, Samples], second: dict[str, Samples]) -> bool:
 
 
 def one_line(error: pytest.ExceptionInfo) -> str:
-    """Return the message of an error, which must be a sentence on one line."""
+    """Return the message of an error, which must be one line that ends with a period."""
     message = str(error.value)
     assert message.endswith(".")
     assert "\n" not in message
@@ -152,6 +153,24 @@ def test_an_empty_or_binary_file_is_an_error(tmp_path, content):
     with pytest.raises(UserError) as error:
         data.load(tmp_path)
     one_line(error)
+
+
+def test_an_unreadable_file_is_an_error(tmp_path, monkeypatch):
+    path = tiny.write_csv(tmp_path, tiny.table(7, 0)) / "fer2013.csv"
+
+    def deny_open(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("builtins.open", deny_open)
+    with pytest.raises(UserError) as error:
+        fer2013.load(path)
+    monkeypatch.undo()
+    assert f"Cannot read {path}" in one_line(error)
+
+
+def test_a_folder_whose_name_ends_in_csv_is_not_taken_for_the_file(tmp_path):
+    folder = tiny.write_images(tmp_path / "faces.csv", tiny.table(7, 0))
+    assert len(data.load(folder)["train"]) == 7
 
 
 def test_votes_in_another_order_are_an_error(tmp_path):
@@ -329,9 +348,9 @@ def test_other_folders_and_files_are_ignored(tmp_path):
     shutil.copytree(tmp_path / "train" / "sad", tmp_path / "train" / "contempt")
     shutil.copytree(tmp_path / "train" / "sad", tmp_path / "train" / "misc")
     (tmp_path / "train" / "sad" / "notes.txt").write_text("not an image")
-    with pytest.warns(UserWarning, match="ignored") as warnings:
+    with pytest.warns(UserWarning, match="ignored") as caught:
         assert len(data.load(tmp_path)["train"]) == 7
-    messages = [str(warning.message) for warning in warnings if "ignored" in str(warning.message)]
+    messages = [str(warning.message) for warning in caught if "ignored" in str(warning.message)]
     assert len(messages) == 2
     for name, message in zip(("contempt", "misc"), messages, strict=True):
         assert str(tmp_path / "train" / name) in message
@@ -415,7 +434,9 @@ def test_a_table_that_lacks_columns_is_an_error(tmp_path):
 
 @pytest.fixture(scope="module")
 def real_splits() -> dict[str, Samples]:
-    return data.load(FER2013)  # without a warning
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # also for the one that `pytestmark` ignores
+        return data.load(FER2013)
 
 
 @needs_fer2013
@@ -529,6 +550,17 @@ def test_samples_of_different_lengths_are_an_error():
     samples = tiny.samples(14)
     with pytest.raises(ValueError, match="length"):
         Samples(samples.faces, samples.labels[:3], samples.votes, samples.rows)
+
+
+def test_votes_are_pooled_over_duplicates():
+    samples = tiny.samples(14)
+    samples.faces[5] = samples.faces[2]
+    pooled = data.pooled_votes(samples)
+    both = samples.votes[2].astype(int) + samples.votes[5]
+    assert np.array_equal(pooled[2], both)
+    assert np.array_equal(pooled[5], both)
+    rest = np.setdiff1d(np.arange(14), [2, 5])
+    assert np.array_equal(pooled[rest], samples.votes[rest])
 
 
 def test_select_keeps_the_arrays_aligned():

@@ -125,15 +125,16 @@ def test_share_scores_match_scipy_on_faces_with_five_votes_for_seven_emotions():
     assert numbers["share_calibration_error"] == pytest.approx(expected)
 
 
-def test_sampling_floor_is_the_score_of_perfect_shares():
+def test_sampling_floor_is_the_score_of_shares_from_which_the_votes_are_drawn():
     samples = random_samples()
     uniform = np.full((300, 7), 1 / 7)
     floor = score(uniform, samples, resamples=50)["sampling_floor"]
     assert floor["top_label_gap"]["value"] == pytest.approx(0, abs=0.02)
+    # Votes that are drawn from seven equal shares differ from them, since there are few per face.
     assert floor["kl_nats"]["low"] > 0.1
     assert floor["js_bits"]["low"] > 0.05
     assert floor["share_calibration_error"]["value"] == pytest.approx(0, abs=0.02)
-    certain = np.eye(7)[np.arange(300) % 7]
+    certain = np.eye(7)[np.arange(300) % 7]  # all drawn votes are for one emotion
     floor = score(certain, samples, resamples=50)["sampling_floor"]
     assert floor["top_label_gap"] == {"value": 0, "low": 0, "high": 0}
     assert floor["js_bits"]["high"] == pytest.approx(0, abs=1e-9)
@@ -372,6 +373,11 @@ def test_evaluate_rejects_an_input_size_out_of_range(run, root, size):
         evaluate.evaluate(run.folder, root, input_size=size)
 
 
+def test_input_size_is_rejected_for_a_model_file(model_file, root):
+    with pytest.raises(UserError, match="--input-size"):
+        evaluate.evaluate(model_file, root, input_size=40)
+
+
 # Biased evaluations are marked or rejected
 
 
@@ -392,7 +398,7 @@ def test_result_of_a_model_file_names_its_training_protocol(leaky, root, tmp_pat
 
 
 def test_calibration_rejects_training_faces(leaky, root, tmp_path):
-    val = data.split(data.load(root), "val")
+    val = data.load(root)["val"]
     with pytest.raises(UserError, match="leaky-oversample"):
         export.export(leaky, tmp_path / "leaky.onnx", calibration_samples=val)
 
@@ -403,9 +409,7 @@ def test_evaluate_rejects_other_data_for_a_leaky_run(leaky, tmp_path):
         evaluate.evaluate(leaky.folder, other)
 
 
-def test_input_size_is_rejected_for_a_model_file(model_file, root):
-    with pytest.raises(UserError, match="--input-size"):
-        evaluate.evaluate(model_file, root, input_size=40)
+# Saved results and excluded faces
 
 
 def test_run_is_evaluated_again_unless_the_saved_result_matches(root, tmp_path, monkeypatch):
@@ -421,28 +425,8 @@ def test_run_is_evaluated_again_unless_the_saved_result_matches(root, tmp_path, 
         assert again["input_size"] == run.config.input_size
 
 
-def test_teachers_need_the_heads_of_the_student(root, tmp_path):
-    labels = replace(TINY, epochs=1, vote_weight=0.0)
-    teacher = train.fit(labels, root, tmp_path / "teacher", device="cpu")
-    both = replace(TINY, epochs=1, teachers=(str(teacher.folder),), teacher_weight=0.5)
-    with pytest.raises(UserError, match="vote_weight=0"):
-        train.fit(both, root, tmp_path / "student", device="cpu")
-    assert not (tmp_path / "student").exists()
-
-
-@pytest.mark.parametrize(
-    ("device", "expected_text"), [("gpu", "'gpu'"), ("cuda", "cuda is not available")]
-)
-def test_missing_device_is_rejected(root, tmp_path, device, expected_text):
-    if device == "cuda" and torch.cuda.is_available():
-        pytest.skip("CUDA is available")
-    with pytest.raises(UserError, match=expected_text):
-        train.fit(TINY, root, tmp_path / "run", device=device)
-    assert not (tmp_path / "run").exists()
-
-
 def test_listed_faces_are_excluded(run, root, tmp_path):
-    val = data.split(data.load(root), "val")
+    val = data.load(root)["val"]
     exclusions = tmp_path / "clean.csv"
     rows = ["row,split,reason\n", *(f"{row},val,exact-duplicate\n" for row in val.rows[:5])]
     exclusions.write_text("".join(rows), encoding="utf-8-sig")  # as Excel saves it
@@ -451,6 +435,10 @@ def test_listed_faces_are_excluded(run, root, tmp_path):
     assert result["heads"]["labels"]["fer2013"]["faces"] == len(val) - 5
     assert not np.isin(val.rows[:5], runs.load_predictions(run)["rows"]).any()
     assert "excluded" not in evaluate.load_or_evaluate(run, root)["data"]
+
+
+def test_invalid_exclusion_lists_are_rejected(run, root, tmp_path):
+    exclusions = tmp_path / "clean.csv"
     for content in ("a,b\n1,2\n", "row\nx\n"):
         exclusions.write_text(content)
         with pytest.raises(UserError, match="column 'row'"):

@@ -78,6 +78,7 @@ def test_other_files_in_a_folder_are_reported(tmp_path):
         assert len(labeled_images.load(tmp_path)["val"]) == 1
 
 
+HEADER = ["File", "Emotion", "Age", "Sex", "happiness", "neutral"]
 TABLE = [
     ["a.png", "Happiness", "31", "female", "8", "2"],
     ["b.png", "neutrality", "", "male", "0", "9"],
@@ -99,10 +100,8 @@ def assert_images_are_those_of_the_table(images, folder):
 def test_a_csv_table_can_have_the_separators_and_the_encoding_of_excel(
     tmp_path, separator, encoding
 ):
-    header = ["File", "Emotion", "Age", "Sex", "happiness", "neutral"]
-    path = write_table(
-        tmp_path / "t.csv", header, TABLE, separator=separator, encoding=encoding
-    )  # fmt: skip
+    path = tmp_path / "t.csv"
+    write_table(path, HEADER, TABLE, separator=separator, encoding=encoding)
     assert labeled_images.can_load(path)
     images = labeled_images.load(path)["val"]
     assert_images_are_those_of_the_table(images, tmp_path)
@@ -115,9 +114,8 @@ def test_a_parquet_table_is_read_like_a_csv_table(tmp_path):
     path, table_columns = tmp_path / "t.parquet", list(zip(*TABLE, strict=True))
     votes = [[int(cell) if cell else None for cell in column] for column in table_columns[4:]]
     columns = dict(zip(("path", "label", "age", "sex"), map(list, table_columns[:4]), strict=True))
-    parquet.write_table(
-        pyarrow.table(columns | {"happy": votes[0], "neutral": votes[1]}), path
-    )  # fmt: skip
+    columns |= {"happy": votes[0], "neutral": votes[1]}
+    parquet.write_table(pyarrow.table(columns), path)
     assert labeled_images.can_load(path)
     assert_images_are_those_of_the_table(labeled_images.load(path)["val"], tmp_path)
 
@@ -188,11 +186,12 @@ def test_the_largest_face_of_each_readable_image_is_predicted(tmp_path, tiny_mod
     predictions = evaluate_images.predict(analyzer, images, errors.append)
     readable = [path for k, path in enumerate(paths) if k not in (5, 6)]
     assert [image.path for image in predictions.images] == readable
-    assert [str(paths[k]) in str(error) for k, error in zip((5, 6), errors, strict=True)] == [1, 1]
+    for k, error in zip((5, 6), errors, strict=True):
+        assert str(paths[k]) in str(error)
     assert predictions.face_counts.tolist() == [0 if path == paths[3] else 2 for path in readable]
     for path, row in zip(readable, predictions.probabilities, strict=True):
         faces = analyzer.analyze(path)
-        largest = [face for face in faces if face.box[2] == 40]
+        largest = [face for face in faces if face.box[2] == 40]  # the width
         expected = [largest[0].emotions[name] for name in EMOTIONS] if largest else [0] * 7
         assert row == pytest.approx(expected, abs=1e-6)
 
@@ -236,7 +235,7 @@ def test_emotions_without_images_do_not_enter_the_macro_recall():
     images = [LabeledImage(None, name) for name in ("happy", "happy", "neutral")]
     predictions = Predictions(images, np.ones(3), np.eye(7)[[3, 4, 6]])
     section = evaluate_images.score(predictions, resamples=5)
-    assert section["macro_recall"]["value"] == 0.75
+    assert section["macro_recall"]["value"] == 0.75  # of happy 0.5 and of neutral 1
     assert list(section["recall"]) == ["happy", "neutral"]
 
 
@@ -286,7 +285,7 @@ def test_wilson_interval_matches_scipy(successes, count):
 
 
 @pytest.fixture(autouse=True)
-def few_resamples(monkeypatch):
+def wide_lines_and_few_resamples(monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     patched = partial(evaluate_images.evaluate, resamples=5)
     monkeypatch.setattr(evaluate_images, "evaluate", patched)

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.filterwarnings(tiny.NOT_OFFICIAL)
 BASE = replace(RECIPES["tiny"], batch_size=14, epochs=1, protocol="kfold", folds=3)
 
 
-def quiet(*_):
+def ignore_progress(*_):
     return lambda *_: None
 
 
@@ -40,8 +40,9 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def crossvalidated(root, tmp_path_factory):
+    """The folder and the result of a cross-validation."""
     out = tmp_path_factory.mktemp("crossval")
-    return out, crossval.crossval(BASE, root, out, quiet)
+    return out, crossval.crossval(BASE, root, out, ignore_progress)
 
 
 def test_crossval_evaluates_every_face_once(root, crossvalidated):
@@ -68,8 +69,8 @@ def test_folds_csv_has_the_held_out_fold_of_each_face(root, crossvalidated):
 
 def test_a_repeated_crossval_trains_nothing(root, crossvalidated, monkeypatch):
     out, result = crossvalidated
-    monkeypatch.setattr(train, "train_epoch", None)
-    again = crossval.crossval(BASE, root, out, quiet)
+    monkeypatch.setattr(train, "train_epoch", None)  # an error if called
+    again = crossval.crossval(BASE, root, out, ignore_progress)
     assert again["folds"] == result["folds"]
 
 
@@ -77,14 +78,14 @@ def test_a_fold_that_another_process_trains_is_skipped(root, tmp_path):
     folder = tmp_path / "fold-1"
     locked = runs.create(folder, replace(BASE, fold=1), {"data": data.describe(data.load(root))})
     with runs.locked(folder), pytest.raises(runs.RunLocked, match="training fold-1"):
-        crossval.crossval(BASE, root, tmp_path, quiet)
+        crossval.crossval(BASE, root, tmp_path, ignore_progress)
     assert runs.open_run(tmp_path / "fold-2").finished
     assert not locked.finished
-    assert crossval.crossval(BASE, root, tmp_path, quiet)["pooled"]["faces"] == 63
+    assert crossval.crossval(BASE, root, tmp_path, ignore_progress)["pooled"]["faces"] == 63
 
 
 def test_leaky_kfold_initializes_each_fold_from_the_previous_one(root, tmp_path):
-    crossval.crossval(replace(BASE, protocol="leaky-kfold"), root, tmp_path, quiet)
+    crossval.crossval(replace(BASE, protocol="leaky-kfold"), root, tmp_path, ignore_progress)
     assert runs.open_run(tmp_path / "fold-0").config.init_from == ""
     later = runs.open_run(tmp_path / "fold-2").config
     assert later.init_from == str(tmp_path / "fold-1")
@@ -92,13 +93,13 @@ def test_leaky_kfold_initializes_each_fold_from_the_previous_one(root, tmp_path)
 
 def test_a_protocol_without_folds_is_an_error(root, tmp_path):
     with pytest.raises(UserError, match="official has no folds"):
-        crossval.crossval(replace(BASE, protocol="official"), root, tmp_path, quiet)
+        crossval.crossval(replace(BASE, protocol="official"), root, tmp_path, ignore_progress)
 
 
 def test_an_ablation_compares_every_case_with_the_baseline(root, tmp_path):
     base = replace(RECIPES["tiny"], batch_size=14, epochs=1)
     changes = {"no flip": ["flip=no"], "no dropout": ["dropout=0"]}
-    result = ablation.ablate(base, root, tmp_path, changes, [0, 1], quiet)
+    result = ablation.ablate(base, root, tmp_path, changes, [0, 1], ignore_progress)
     assert json.loads((tmp_path / "ablation.json").read_text()) == json.loads(json.dumps(result))
     assert list(result["cases"]) == [ablation.BASELINE, "no flip", "no dropout"]
     baseline = result["cases"][ablation.BASELINE]
@@ -141,21 +142,21 @@ def test_a_paired_difference_is_that_of_the_means_and_has_a_valid_interval(corre
 @pytest.mark.parametrize("change", ["seed=5", "protocol=random10", "folds=7"])
 def test_a_case_may_not_change_the_evaluation_set_or_seed(root, tmp_path, change):
     with pytest.raises(UserError, match=f"changes {change.partition('=')[0]}"):
-        ablation.ablate(BASE, root, tmp_path / "out", {"other": [change]}, [0], quiet)
+        ablation.ablate(BASE, root, tmp_path / "out", {"other": [change]}, [0], ignore_progress)
     assert not (tmp_path / "out").exists()
 
 
 def test_an_experiment_without_labels_is_an_error_before_training(root, tmp_path):
     unlabeled = replace(BASE, label_weight=0.0, vote_weight=1.0)
     with pytest.raises(UserError, match="label_weight"):
-        crossval.crossval(unlabeled, root, tmp_path / "out", quiet)
+        crossval.crossval(unlabeled, root, tmp_path / "out", ignore_progress)
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
     ("name", "folder"), [("no CBAM", "no-cbam"), ("no  flip", "no-flip"), ("a/b: c", "a-b-c")]
 )
-def test_slug_has_words_of_letters_and_digits(name, folder):
+def test_slug_joins_words_of_letters_and_digits_by_hyphens(name, folder):
     assert ablation.slug(name) == folder
 
 
@@ -165,6 +166,7 @@ def test_a_run_can_be_initialized_from_another(root, crossvalidated, tmp_path):
     run = train.fit(config, root, tmp_path / "next", device="cpu")
     initial = torch.load(runs.open_run(out / "fold-0").weights_file)
     final = torch.load(run.weights_file)
+    # Not the running statistics of batch norms, which change even with this lr.
     kernels = [name for name, value in initial.items() if value.ndim > 1]
     assert all(torch.allclose(initial[name], final[name], atol=1e-6) for name in kernels)
     with pytest.raises(UserError, match="do not fit"):
@@ -184,14 +186,14 @@ def test_a_failing_crossval_keeps_existing_files(root, crossvalidated):
     out, _ = crossvalidated
     before = (out / "folds.csv").read_bytes()
     with pytest.raises(UserError, match="another config"):
-        crossval.crossval(replace(BASE, folds=4), root, out, quiet)
+        crossval.crossval(replace(BASE, folds=4), root, out, ignore_progress)
     assert (out / "folds.csv").read_bytes() == before
 
 
 def test_crossval_ignores_other_evaluations_of_a_fold(root, tmp_path):
-    crossval.crossval(BASE, root, tmp_path, quiet)
+    crossval.crossval(BASE, root, tmp_path, ignore_progress)
     evaluate.evaluate(tmp_path / "fold-0", root, split="train")
-    again = crossval.crossval(BASE, root, tmp_path, quiet)
+    again = crossval.crossval(BASE, root, tmp_path, ignore_progress)
     assert again["pooled"]["faces"] == 63
 
 
@@ -205,7 +207,9 @@ def test_crossval_ignores_other_evaluations_of_a_fold(root, tmp_path):
 )
 def test_cases_need_unique_names(root, tmp_path, changes):
     with pytest.raises(UserError, match="not unique"):
-        ablation.ablate(replace(BASE, protocol="official"), root, tmp_path, changes, [0], quiet)
+        ablation.ablate(
+            replace(BASE, protocol="official"), root, tmp_path, changes, [0], ignore_progress
+        )
 
 
 def test_data_without_an_evaluation_set_is_an_error_before_training(tmp_path, monkeypatch):
@@ -213,5 +217,7 @@ def test_data_without_an_evaluation_set_is_an_error_before_training(tmp_path, mo
     root = tiny.write_packed(tmp_path / "data", tiny.table(42, 0, 21))
     base = replace(BASE, protocol="official")
     with pytest.raises(UserError, match="no split 'val'"):
-        ablation.ablate(base, root, tmp_path / "out", {"no flip": ["flip=no"]}, [0], quiet)
+        ablation.ablate(
+            base, root, tmp_path / "out", {"no flip": ["flip=no"]}, [0], ignore_progress
+        )
     assert not (tmp_path / "out").exists()

@@ -39,6 +39,7 @@ def test_grad_cam_is_positive_where_pixels_determine_the_logit():
 def test_every_kind_of_network_has_a_grad_cam(name):
     torch.manual_seed(0)
     model = models.build(name, channels=1, classes=15)
+    # Weights that are initialized to zero would block the gradients.
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.02 * torch.randn_like(parameter))

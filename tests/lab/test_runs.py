@@ -61,7 +61,6 @@ LOCKING = """
 import sys, time
 from mien.lab import runs
 from mien.lab.config import RECIPES
-from mien.onnx_runtime import onnxruntime
 try:
     with runs.locked(sys.argv[1]):
         runs.create(sys.argv[1], RECIPES["tiny"])
@@ -120,8 +119,8 @@ def test_a_partially_created_run_can_be_created_again(tmp_path, partial):
     half = tmp_path / "half"
     half.mkdir()
     for name in partial:
-        source = whole.config_file if "config" in name else whole.about_file
-        (half / name).write_bytes(b"{" if name.startswith(".") else source.read_bytes())
+        is_temporary = name.startswith(".mien-")
+        (half / name).write_bytes(b"{" if is_temporary else whole.about_file.read_bytes())
     run = runs.create(half, TINY)
     assert run.config == TINY
     assert "machine" in runs.read_json(run.about_file)
@@ -184,7 +183,7 @@ def test_a_run_resumes_with_the_same_data_only(tmp_path):
 def test_there_is_no_commit_outside_git(tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "PACKAGE", tmp_path)
     assert runs.commit() is None
-    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))  # where git is not found
     assert runs.commit() is None
     assert runs.environment()["commit"] is None
     monkeypatch.setenv("MIEN_COMMIT", "0123456789ab")
@@ -239,7 +238,7 @@ def test_damaged_files_are_an_error(tmp_path):
         ("metrics.json", "null"),
     ],
 )
-def test_wrong_values_in_a_run_folder_are_one_sentence(tmp_path, name, content):
+def test_wrong_values_in_a_run_folder_are_an_error_of_one_short_line(tmp_path, name, content):
     run = runs.create(tmp_path / "run", TINY)
     (run.folder / name).write_text(content)
     with pytest.raises(UserError, match=re.escape(name)) as error:

@@ -140,30 +140,6 @@ def test_teachers_are_checked_even_if_the_config_is_that_of_a_student(root, teac
         teacher_logits.store(config, root, tmp_path / "store", teachers, 1)
 
 
-def test_duplicates_pool_their_votes():
-    samples = tiny.samples(14)
-    samples.faces[5] = samples.faces[2]
-    pooled = data.pooled_votes(samples)
-    both = samples.votes[2].astype(int) + samples.votes[5]
-    assert np.array_equal(pooled[2], both)
-    assert np.array_equal(pooled[5], both)
-    rest = np.setdiff1d(np.arange(14), [2, 5])
-    assert np.array_equal(pooled[rest], samples.votes[rest])
-    on_device = batches.to_device(samples, replace(TINY, pool_votes=True), CPU)
-    assert torch.equal(on_device.votes[2], on_device.votes[5])
-
-
-def test_auto_precision_is_bfloat16_on_fast_hardware(monkeypatch):
-    from mien.lab.losses import use_bfloat16
-
-    auto = replace(TINY, precision="auto")
-    for has_amx in (True, False):
-        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda has=has_amx: has)
-        assert use_bfloat16(auto, CPU) is has_amx
-    assert use_bfloat16(replace(TINY, precision="bfloat16"), CPU)
-    assert not use_bfloat16(replace(TINY, precision="float32"), CPU)
-
-
 def test_a_run_with_stored_logits_has_its_config(root, teachers, store, tmp_path):
     config = student(teachers, teacher_logits=str(store))
     run = train.fit(config, root, tmp_path / "run", device="cpu")

@@ -112,9 +112,10 @@ def test_steps_match_a_reference_loop():
     expected_batches = list(augmentation.augmented_batches(step.train, config, 0))
     for number, batch in enumerate(expected_batches):
         for group in reference.param_groups:
+            # A cosine schedule over four epochs of three steps.
             group["lr"] = 0.05 * 0.5 * (1 + math.cos(math.pi * number / (3 * 4)))
         logits = model(batch.faces)
-        smoothed = 0.9 * batch.labels + 0.1 / 7
+        smoothed = 0.9 * batch.labels + 0.1 / 7  # label smoothing
         label = F.cross_entropy(logits[:, :7], smoothed, reduction="none") * batch.label_weights
         vote = F.cross_entropy(logits[:, 7:], batch.votes, reduction="none") * batch.vote_weights
         reference.zero_grad()

@@ -65,4 +65,5 @@ def assert_costs_are_documented(family: str) -> None:
         actual = models.count_parameters(network), models.multiply_adds(network, 48)
         for number, text in zip(actual, documented, strict=True):
             rounding = 0.5 * 10 ** -len(text.partition(".")[2])
+            # 1 % more for the rounding errors of floats.
             assert number / 1e6 == pytest.approx(float(text), abs=1.01 * rounding), variant

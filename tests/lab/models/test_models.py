@@ -52,7 +52,10 @@ EXPORTED = {
     "sequential-full": 40,
     "vgg19-bn": 44,
 }
-"""Model -> input size, for models that are exported in the tests and have all kinds of layers."""
+"""Model -> input size, for the models that are exported here.
+
+Together with those in `test_multi_stage` and `test_reference_networks`, they have all layers whose
+export could fail."""
 
 
 def test_names_of_models_have_family_and_variant():
@@ -106,7 +109,8 @@ def test_every_trained_model_returns_finite_logits(name, channels, side):
 @pytest.mark.parametrize("name", TRAINED)
 def test_every_parameter_gets_a_gradient(name):
     model = built(name, training=True)
-    # If the last batch norm of a block is initialized to zero, the block gets no gradients.
+    # If the last batch norm of a block is initialized to zero, the block gets no gradients. So all
+    # parameters are changed.
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.01 * torch.randn_like(parameter))
@@ -142,13 +146,14 @@ def test_gradients_in_bfloat16_are_finite(name):
 @pytest.mark.parametrize(("name", "side"), EXPORTED.items())
 def test_a_model_file_matches_the_network(name, side):
     network = built(name).to(memory_format=torch.contiguous_format)
-    # With a low temperature, differences between the small logits of a new network are visible in
-    # the probabilities.
+    # Logits of a new network are small. Multiplied by 10, their differences are visible in the
+    # probabilities.
+    scaling = calibration.VectorScaling(factors=(10.0,) * 7, shifts=(0.0,) * 7)
     exported = export.ExportedNetwork(
-        network, {"labels": calibration.VectorScaling((10.0,) * 7, (0.0,) * 7)}, 0.0, side
+        network, {"labels": scaling}, label_head_weight=0.0, input_size=side
     ).eval()
     proto = export.to_onnx(exported, ModelSpec(EMOTIONS, 48, 1))
-    export.check_against_torch(proto, exported, 1, 1e-5)
+    export.check_against_torch(proto, exported, channels=1, tolerance=1e-5)
 
 
 @pytest.mark.parametrize("name", LIGHT)
@@ -175,9 +180,7 @@ def test_dropout_is_active_only_in_training_mode():
 def test_the_default_model_has_the_documented_size():
     model = built(RECIPES["default"].model)
     assert models.count_parameters(model) == pytest.approx(2.94e6, rel=0.01)
-    multiply_adds = models.multiply_adds(model, 48)
-    assert multiply_adds < 100e6
-    assert multiply_adds == pytest.approx(99.6e6, rel=0.001)
+    assert models.multiply_adds(model, 48) == pytest.approx(99.6e6, rel=0.001)
 
 
 def test_a_name_without_a_variant_selects_the_first_variant():
@@ -191,14 +194,14 @@ def test_a_name_without_a_variant_selects_the_first_variant():
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("resnet-33", "'resnet-32'"),
-        ("resent-32", "'resnet-32'"),
-        ("vit", "'vit'"),
-        ("", "resnet"),
-        ("_samples", "resnet"),
+        ("resnet-33", "Did you mean 'resnet-32'"),
+        ("resent-32", "Did you mean 'resnet-32'"),
+        ("vit", "resnet-32, "),
+        ("", "resnet-32, "),
+        ("_cbam", "resnet-32, "),
     ],
 )
-def test_an_unknown_model_is_an_error_with_a_suggestion(name, expected):
+def test_an_unknown_model_is_an_error_with_a_suggestion_or_the_known_models(name, expected):
     with pytest.raises(UserError) as error:
         models.build(name, channels=1, classes=7)
     assert expected in str(error.value)

@@ -23,14 +23,20 @@ def test_vgg19_has_sixteen_convolutions_four_poolings_and_one_linear_layer():
     assert model.features(torch.zeros(1, 1, 48, 48)).shape == (1, 512, 3, 3)
 
 
-@pytest.mark.parametrize("family", ["vgg19", "sequential"])
-@pytest.mark.parametrize("variant", ["plain", "slim-plain"])
-def test_plain_differs_by_batch_norm_only(family, variant):
-    with_norm = {"plain": {"vgg19": "bn", "sequential": "full"}[family], "slim-plain": "slim"}
-    plain = uninitialized(f"{family}-{variant}")
-    normalized = uninitialized(f"{family}-{with_norm[variant]}")
+@pytest.mark.parametrize(
+    ("name", "plain_name"),
+    [
+        ("vgg19-bn", "vgg19-plain"),
+        ("vgg19-slim", "vgg19-slim-plain"),
+        ("sequential-full", "sequential-plain"),
+        ("sequential-slim", "sequential-slim-plain"),
+    ],
+)
+def test_plain_differs_by_batch_norm_only(name, plain_name):
+    normalized, plain = uninitialized(name), uninitialized(plain_name)
     norms = nn.BatchNorm1d, nn.BatchNorm2d
     assert len(layers(plain, *norms)) == 0
+    # After every layer but the one that computes the logits.
     assert len(layers(normalized, *norms)) == len(layers(normalized, nn.Conv2d, nn.Linear)) - 1
     assert models.multiply_adds(plain, 48) == models.multiply_adds(normalized, 48)
 
@@ -66,7 +72,10 @@ def test_missing_pretrained_weights_are_an_error(name):
 
 @pytest.fixture
 def imagenet(monkeypatch) -> dict[str, Tensor]:
-    """Random weights with the keys and shapes of timm's VGG19, which timm then returns for it."""
+    """Replace the weights that timm downloads for VGG19 by random ones.
+
+    They are in the returned dictionary after a network was built.
+    """
     create, state = timm.create_model, {}
 
     def create_without_download(name: str, pretrained: bool) -> SimpleNamespace:
@@ -89,11 +98,12 @@ def test_vgg19_loads_all_imagenet_features(imagenet, variant):
     ours = model.features.state_dict(prefix="features.")
     assert ours.keys() == imagenet.keys()
     floating = [key for key in ours if ours[key].is_floating_point()]
-    assert len(floating) == {"bn": 16 * 6, "plain": 16 * 2}[variant]
+    # Per convolution, weights and biases; per batch norm, also a running mean and variance.
+    assert len(floating) == {"bn": 16 * (2 + 4), "plain": 16 * 2}[variant]
     assert all(torch.equal(ours[key], imagenet[key]) for key in floating)
 
 
-def test_one_channel_vgg19_equals_three_equal_channels(imagenet):
+def test_the_first_layer_of_one_channel_vgg19_equals_that_of_three_equal_channels(imagenet):
     gray, color = (
         models.build("vgg19-bn", channels=channels, classes=7, pretrained=True).eval()
         for channels in (1, 3)
@@ -158,7 +168,7 @@ def test_gradients_reach_every_branch():
         assert first.weight.grad.any()
 
 
-def test_a_family_alone_has_the_ablations_of_its_first_variant():
+def test_the_name_of_a_family_has_the_ablations_of_its_first_variant():
     assert models.ablations("hybrid") == models.ablations("hybrid-gap") != {}
 
 
@@ -235,7 +245,7 @@ def test_cbam_has_a_reduction_of_eight(width, hidden):
 
 
 def test_new_cbam_gates_are_near_one_half():
-    """With the larger initial weights of other convolutions, some gates would stay near 0."""
+    """With the larger initial weights of other convolutions, some gates would stay near 0 or 1."""
     faces = torch.randn(8, 1, 48, 48)
     for seed in range(3):
         torch.manual_seed(seed)

@@ -35,17 +35,19 @@ def set_equal_weights(ours: nn.Module, theirs: nn.Module) -> None:
 def test_a_model_file_resizes_crops_and_pads_like_the_network():
     torch.manual_seed(0)
     network = nn.Sequential(
-        nn.Conv2d(1, 8, 2),  # 43 pixels, an odd size, as are its halves
+        nn.Conv2d(1, 8, 2),  # 43 pixels, an odd size, which `Mask` crops and `Downsample` pads
         rmn.Mask(8, 2),
         convnext.Downsample(8),
         convnext.Block(16, 0.0),
         resemotenet.ResEmoteNet(resemotenet.Parts(side=64, width=16), 16, LOGIT_COUNT, 0.5),
     )
+    # Factors of 10, so that differences between small logits are visible in the probabilities.
+    scaling = calibration.VectorScaling(factors=(10.0,) * 7, shifts=(0.0,) * 7)
     exported = export.ExportedNetwork(
-        network, {"labels": calibration.VectorScaling((10.0,) * 7, (0.0,) * 7)}, 0.0, 44
+        network, {"labels": scaling}, label_head_weight=0.0, input_size=44
     ).eval()
     proto = export.to_onnx(exported, ModelSpec(EMOTIONS, 48, 1))
-    export.check_against_torch(proto, exported, 1, 1e-5)
+    export.check_against_torch(proto, exported, channels=1, tolerance=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -75,6 +77,7 @@ def test_a_strided_block_on_a_1x1_map_has_correct_gradients_in_bfloat16():
             with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
                 block(x).float().square().sum().backward()
             gradients[bfloat16, seed] = block.conv1.weight.grad
+    # On a 1 x 1 map, all weights of a kernel but the central one multiply padding only.
     outside_center = torch.ones(3, 3, dtype=torch.bool)
     outside_center[1, 1] = False
     for seed in range(8):
@@ -163,7 +166,7 @@ def test_vgg13_has_ten_convolutions_and_three_dense_layers(variant, resized, las
     for layer in (model.features, pool):
         layer.register_forward_hook(lambda _, inputs, output: shapes.append(inputs[0].shape[2]))
     model(meta_input(48))
-    assert shapes == [last, resized]
+    assert shapes == [last, resized]  # `pool` is the last layer of `features`, which ends after it
 
 
 def test_vgg13_has_the_authors_dropout():
@@ -239,7 +242,8 @@ def test_pramerdorfer_networks_have_the_stated_depth_and_size(variant, depth, mi
     modules = len(layers(model, pramerdorfer.Inception))
     convolutions = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d)]
     spatial = [layer for layer in convolutions if layer.kernel_size != (1, 1)]
-    # An Inception module is two layers deep and has two of these, 3 x 3 and 5 x 5, in parallel.
+    # An Inception module is two layers deep. It also has two of these convolutions, 3 x 3 and
+    # 5 x 5, though in parallel, so that their number is right for all networks.
     assert len(spatial) + len(layers(model, nn.Linear)) == depth
     assert modules == (7 if variant == "inception" else 0)
 

@@ -45,7 +45,7 @@ def test_ablations_name_existing_models():
 @pytest.mark.parametrize(
     ("variant", "kernels"), [("full", [3, 5]), ("same", [3, 3]), ("single", [3])]
 )
-def test_branches_have_different_kernels(variant, kernels):
+def test_the_branches_of_jaiswal_have_the_kernel_sizes_of_the_variant(variant, kernels):
     branches = uninitialized(f"jaiswal-{variant}").branches
     sizes = [{layer.kernel_size for layer in layers(branch, nn.Conv2d)} for branch in branches]
     assert sizes == [{(k, k)} for k in kernels]
@@ -129,7 +129,7 @@ def test_a_block_of_xception_has_a_shortcut_except_in_plain():
     with torch.no_grad():
         for name, has_shortcut in (("xception-mini", True), ("xception-plain", False)):
             block = built(name).blocks[0]
-            block.body[-2].weight.zero_()
+            block.body[-2].weight.zero_()  # the last batch norm, so that only the shortcut is left
             assert bool(block(torch.randn(1, 8, 12, 12)).any()) == has_shortcut
 
 
@@ -161,11 +161,12 @@ def test_clcm_projections_have_no_activation():
         assert block.body[-2].out_channels < block.body[-2].in_channels
 
 
-def test_a_new_block_of_clcm_is_the_identity():
+def test_a_new_block_of_clcm_with_a_shortcut_is_the_identity():
     blocks = layers(built("clcm-slim"), clcm.InvertedResidual)
-    faces = torch.randn(1, 16, 6, 6)
+    maps = torch.randn(1, 16, 6, 6)
     assert sum(block.shortcut for block in blocks) == 10
-    assert torch.equal(blocks[2](faces), faces)
+    assert blocks[2].shortcut
+    assert torch.equal(blocks[2](maps), maps)
 
 
 @pytest.mark.parametrize(("width", "rounded"), [(3.0, 8), (8.0, 8), (12.0, 16), (80.0, 80)])
@@ -187,6 +188,6 @@ def test_the_modified_vgg16_is_deeper_and_wider():
 
 
 @pytest.mark.parametrize("side", [24, 44, 48])
-def test_vgg16_has_global_max_pooling(side):
+def test_nathani_ends_with_global_max_pooling(side):
     last = {24: 1, 44: 2, 48: 3}[side]
     assert map_sizes(uninitialized("nathani-slim"), nn.AdaptiveMaxPool2d, side) == [(last, 1)]

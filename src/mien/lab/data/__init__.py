@@ -70,7 +70,7 @@ T = TypeVar("T")
 def split(splits: dict[str, T], name: str) -> T:
     """Return one split of a dataset; raise a `UserError` if it does not exist."""
     if name not in splits:
-        hint = " In a folder of images, name the evaluation faces val." if name == "val" else ""
+        hint = " In a folder of images, it is the subfolder val." if name == "val" else ""
         raise UserError(f"The data has no split {name!r}; it has {', '.join(splits)}.{hint}")
     return splits[name]
 
