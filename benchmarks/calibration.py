@@ -20,6 +20,7 @@ METHODS = {"temperature scaling": math.inf, "vector scaling": calibration.PRIOR_
 """Method -> argument `strength` of `calibration.fit`."""
 
 LABEL_HEAD_WEIGHTS = (0.0, 0.12, 0.16, 0.2, 0.3)
+"""Weights of the label head in the geometric mean of both heads (`calibration.mix_heads`)."""
 
 
 def main() -> None:

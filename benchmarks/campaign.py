@@ -3,7 +3,7 @@
     python benchmarks/campaign.py --dry-run                                 # list pending tasks
     python benchmarks/campaign.py --data fer2013/ --out runs --minutes 10   # run them in order
     python benchmarks/campaign.py --export-code code/                       # code for a GPU machine
-    python benchmarks/campaign.py --extract results-archive/ --out runs     # its results
+    python benchmarks/campaign.py --extract archive/ --out runs             # results from there
 
 Each line of the queue is a `mien train` or `mien distill` command with a time limit in minutes on a
 GPU. A training that reaches its limit ends with usable weights. A task starts once the tasks that
@@ -71,7 +71,7 @@ class Campaign:
         data: The folder of FER2013.
         out: The folder for runs, logs and packed results.
         time_factor: Factor by which the time limit of each task is multiplied.
-        archive: Folder for an archive that is written after each task; None for no archive.
+        archive: Folder for an archive that is written again after each task; None for no archive.
     """
 
     def __init__(
@@ -94,9 +94,9 @@ class Campaign:
 
         Args:
             minutes: Time limit of this command.
-            total_minutes: Time limit of this command and the following ones together, if longer. A
-                task that is unfinished at the end of this command is stopped, and resumed by the
-                next one.
+            total_minutes: Time limit of this and the following commands together, by which the time
+                limits of the tasks are reduced; at least `minutes`. A task that is unfinished at
+                the end of this command is stopped, and resumed by the next one.
             parallel: Number of tasks that run at once.
         """
         end = self._start + 60 * minutes
@@ -237,7 +237,8 @@ def main() -> None:
                         help="Runs that tasks need but that the queue does not train.")  # fmt: skip
     parser.add_argument("--minutes", type=float, default=60, help="Time limit of this command.")
     parser.add_argument("--total-minutes", type=float, default=0, metavar="MINUTES",
-                        help="Time limit of this and the following commands together.")  # fmt: skip
+                        help="Time limit of this and the following commands together; at least "
+                             "--minutes.")  # fmt: skip
     parser.add_argument("--parallel", type=int, default=1, help="Number of tasks that run at once.")
     parser.add_argument("--time-factor", type=float, default=1.0,
                         help="Factor for the time limit of each task.")  # fmt: skip
@@ -280,6 +281,7 @@ def _run_campaign(parser: argparse.ArgumentParser, options: argparse.Namespace) 
         campaign = Campaign(tasks, data, out, options.time_factor, options.archive)
         campaign.run(options.minutes, options.total_minutes, options.parallel)
         if options.archive:
+            # Recorded only now, because this archive replaces those written after each task.
             names = training_archive.write_archive(tasks, out, options.archive)
             training_archive.add_archived_names(names, out)
     for task in pending_tasks(tasks, out):

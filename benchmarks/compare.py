@@ -1,4 +1,4 @@
-"""Compare size, time and memory of two installations of mien and of a minimal script.
+"""Compare size, time and memory of two installations of mien and of the script `bare.py`.
 
     python benchmarks/compare.py --before OLD/bin/python --after NEW/bin/python
     python benchmarks/compare.py --before ... --after ... --serve     # throughput of the server

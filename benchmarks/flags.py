@@ -1,8 +1,9 @@
-"""Measure the errors of shares of small and blurred faces, to choose thresholds of the flags.
+"""Measure the errors of shares of small and blurred faces, to choose thresholds of face flags.
 
     python benchmarks/flags.py --data fer2013/            # writes results/flags.json
 
-PublicTest faces are downsampled and upsampled, or blurred, before classification.
+PublicTest faces are downsampled and upsampled, or blurred, before classification. The thresholds
+are in `mien/classification/flags.py`.
 """
 
 from __future__ import annotations

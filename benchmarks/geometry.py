@@ -37,12 +37,18 @@ MIN_RELATIVE_WIDTH, MAX_OFFSET = 0.4, 0.3
 """Limits for the width of a box relative to the face, and for the distance of their centers
 relative to the box, beyond which a detection is not counted."""
 
+MIN_OVERLAP = 0.3
+"""Minimum intersection over union of a box and a pasted face. It is low, because the boxes differ
+in size and position from FER2013's crops."""
+
+FACES_PER_SCENE = 4
+
 
 def measure_geometry(detect: Detector, faces: np.ndarray) -> dict:
     """Measure where a detector's boxes are relative to (N, 48, 48) uint8 FER2013 faces.
 
     Returns:
-        Number of detected faces, and quartiles of each attribute of `CropGeometry`.
+        Number of detected faces, and the three quartiles of each attribute of `CropGeometry`.
     """
     measurements = []
     for face in faces:
@@ -92,7 +98,7 @@ def collect_crops(detect: Detector, composed: list[scenes.Scene]) -> Crops:
     for scene in composed:
         for face in detect(scene.pixels):
             overlaps = scenes.overlap(np.asarray(face.box), scene.squares)
-            if overlaps.max() < 0.3:
+            if overlaps.max() < MIN_OVERLAP:
                 continue
             k = int(overlaps.argmax())
             crops.indices.append(scene.indices[k])
@@ -155,7 +161,7 @@ def main() -> None:
     sample = splits["train"].faces[rng.integers(0, len(splits["train"]), options.faces)]
     backgrounds = scenes.backgrounds()
     groups = np.array_split(
-        rng.permutation(len(splits["val"]))[: options.faces], options.faces // 4
+        rng.permutation(len(splits["val"]))[: options.faces], options.faces // FACES_PER_SCENE
     )
     composed = [
         scenes.compose(splits["val"].faces, indices, backgrounds[k % len(backgrounds)], rng)

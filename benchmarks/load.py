@@ -51,7 +51,7 @@ OVERLOAD_FACTOR = 10
 """Rate of requests under overload, relative to the maximum throughput."""
 
 MAX_IMAGES_IN_PROGRESS = 64
-"""Limit of the server in the memory and overload tests, equal to its default."""
+"""Limit of images in progress of the server in the memory and overload tests; also its default."""
 
 
 def photograph() -> bytes:
@@ -102,7 +102,7 @@ def served(max_images_in_progress: int) -> Iterator[str]:
 
 
 async def throughput(target: Target, seconds: float) -> list[dict]:
-    """Measure throughput and latency by number of connections."""
+    """Return the throughput and latencies for each number of connections in `CONNECTIONS`."""
     await closed_loop(target, 8, for_seconds(1))  # warm-up
     rows = []
     for connections in CONNECTIONS:
@@ -112,7 +112,7 @@ async def throughput(target: Target, seconds: float) -> list[dict]:
 
 
 async def memory_test(target: Target, requests: int) -> dict:
-    """Measure the memory of the server before and after many requests."""
+    """Measure the memory of the server in MB before and after many requests."""
     await closed_loop(target, 16, for_requests(min(500, requests)))  # warm-up
     before = await resident_mb(target.url)
     row = await closed_loop(target, 16, for_requests(requests))
@@ -153,7 +153,7 @@ def main() -> None:
     cores = len(os.sched_getaffinity(0))
     baselines = [baseline_per_second(body, seconds, cores)]
     print(f"baseline: {baselines[0]:.1f} images per second in {cores} threads", flush=True)
-    with served(2 * max(CONNECTIONS)) as url:
+    with served(2 * max(CONNECTIONS)) as url:  # no request is rejected
         rows = asyncio.run(throughput(Target(url, body, expected), seconds))
     # The baseline is also measured afterwards, because the speed of the machine may change.
     baselines.append(baseline_per_second(body, seconds, cores))

@@ -12,7 +12,10 @@ from urllib.parse import urlsplit
 import numpy as np
 
 MAX_CONNECTIONS = 900
-"""Maximum number of connections that the client opens for the overload."""
+"""Number of connections of `open_loop`; fewer than the limit of the server (`protocols.py`)."""
+
+MEMORY_INTERVAL_SECONDS = 0.1
+"""Interval between two measurements of the memory in `open_loop`. They take time of the server."""
 
 SHARE_TOLERANCE = 1e-4
 """Accepted difference of shares, whose rounding depends on the batch."""
@@ -29,26 +32,29 @@ class Target:
 
 @dataclass
 class Responses:
-    """The responses of a measurement.
+    """The responses of a measurement, including failed requests.
 
     Attributes:
         durations: Latencies in seconds, by HTTP status or, for a failed request, by exception name.
-        wrong: Number of responses with other shares than expected.
+        wrong: Number of responses with status 200 and other shares than expected.
     """
 
     durations: dict[str, list[float]] = field(default_factory=dict)
     wrong: int = 0
 
     def add(self, status: str, seconds: float) -> None:
-        """Add a response."""
+        """Add a response or a failed request."""
         self.durations.setdefault(status, []).append(seconds)
 
     def count(self) -> int:
-        """The number of responses."""
+        """The number of responses and failed requests."""
         return sum(map(len, self.durations.values()))
 
     def summary(self, elapsed_seconds: float) -> dict:
-        """Counts by status, and rate and latencies of successful responses."""
+        """Counts by status, and rate and latencies of responses with status 200.
+
+        Without such a response, the rate and the latencies are 0.
+        """
         successful = self.durations.get("200", [])
         seconds = np.array(successful or [0.0])
         return {
@@ -119,9 +125,16 @@ def has_same_shares(record: dict, expected: dict) -> bool:
 async def closed_loop(
     target: Target, connections: int, should_continue: Callable[[Responses], bool]
 ) -> dict:
-    """Measure a closed loop.
+    """Measure a closed loop: each connection sends a request when the previous one is answered.
 
-    Each connection sends its next request when it has received the previous response.
+    Args:
+        target: The server and the request.
+        connections: Number of connections.
+        should_continue: Function that is called before each request; `for_seconds` or
+            `for_requests`.
+
+    Returns:
+        The connections, the duration in `seconds`, and `Responses.summary`.
     """
     responses = Responses()
     clients = [LoadClient(target) for _ in range(connections)]
@@ -141,10 +154,16 @@ async def closed_loop(
 async def open_loop(target: Target, rate: float, seconds: float) -> dict:
     """Measure a fixed rate of requests per second, independent of responses.
 
-    Requests that are due while all connections are busy are not sent. `requests_due` includes
-    them, and `skipped_by_client` counts them.
+    Args:
+        target: The server and the request.
+        rate: Requests per second. Those that are due while all connections are busy are not sent.
+        seconds: Duration.
+
+    Returns:
+        `requests_due`, which includes the requests that are not sent; `skipped_by_client`, their
+        number; `peak_mb`, the largest measured memory of the server; and `Responses.summary`.
     """
-    responses, peak_mb = Responses(), 0.0
+    responses, peak_mb, measured_at = Responses(), 0.0, 0.0
     idle = [LoadClient(target) for _ in range(MAX_CONNECTIONS)]
     tasks: set[asyncio.Task] = set()
     start, due, skipped = time.perf_counter(), 0, 0
@@ -162,7 +181,8 @@ async def open_loop(target: Target, rate: float, seconds: float) -> dict:
             task = asyncio.create_task(send_once(idle.pop()))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
-        if due % 5 == 0:  # not every time, because this takes time of the server
+        if elapsed - measured_at >= MEMORY_INTERVAL_SECONDS:
+            measured_at = elapsed
             peak_mb = max(peak_mb, await resident_mb(target.url))
         await asyncio.sleep(0.01)
     await asyncio.gather(*tasks)
@@ -184,7 +204,10 @@ async def get(url: str, path: str) -> bytes:
 
 
 async def resident_mb(url: str) -> float:
-    """Return the resident memory of the server in MB (10^6 bytes)."""
+    """Return the resident memory of the server in MB (10^6 bytes).
+
+    It is 0.0 if the server does not state it, such as in a response with status 503.
+    """
     for line in (await get(url, "/metrics")).decode().splitlines():
         if line.startswith("process_resident_memory_bytes "):
             return float(line.split()[1]) / 1e6
@@ -198,5 +221,5 @@ def for_seconds(seconds: float) -> Callable[[Responses], bool]:
 
 
 def for_requests(count: int) -> Callable[[Responses], bool]:
-    """Return a condition for `closed_loop` that holds until this number of responses."""
+    """Return a condition for `closed_loop` that holds until this number of requests is complete."""
     return lambda responses: responses.count() < count

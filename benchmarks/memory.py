@@ -1,6 +1,8 @@
 """Measure the resident memory while thousands of images are analyzed.
 
-python benchmarks/memory.py            # 10,000 images; writes results/memory.json
+    python benchmarks/memory.py            # 10,000 images; writes results/memory.json
+
+Images of 20 sizes are analyzed repeatedly. scikit-image provides the photograph.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
     python benchmarks/other_domains.py --data fer2013/ --run models/seventh-student
 
 PublicTest faces are cropped wider or narrower, and their tone curve, contrast, brightness and
-sharpness are changed (`mien.lab.augmentation.domain_randomization`, seed 0). The calibration is
-fitted on the original faces; the scores of these faces are cross-validated. Writes
+sharpness are changed (`mien.lab.augmentation.domain_randomization`, seed 0). The calibration of the
+changed faces is fitted on all original faces, that of the original faces is cross-validated. Writes
 results/other-domains-RUN.json.
 """
 
@@ -23,11 +23,13 @@ from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, restrict_labels
 
 ROOT = Path(__file__).parent.parent
 LABEL_HEAD_WEIGHTS = (0.0, 0.12, 0.16, 0.3)
+"""Weights of the label head in the geometric mean of both heads (`calibration.mix_heads`)."""
+
 INPUT_SIZE, SEED = 48, 0
 
 
 def randomize(faces: np.ndarray) -> np.ndarray:
-    """Transform (N, 48, 48) uint8 faces at random."""
+    """Change (N, 48, 48) uint8 faces at random; the result has the same shape."""
     uniform = torch.as_tensor(np.random.default_rng(SEED).random((6, len(faces)), np.float32))
     standard = batches.standardize(torch.as_tensor(faces)[:, None])
     randomized = augmentation.domain_randomization(standard, uniform, 1.0)

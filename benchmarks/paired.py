@@ -19,6 +19,7 @@ from mien.lab.heads import HEADS
 ROOT = Path(__file__).parent.parent
 
 Predictions = dict[str, np.ndarray]
+"""Name of a head -> (N, C) probabilities; "truth" -> (N,) labels; "raters" -> (N, 10) votes."""
 
 
 def main() -> None:

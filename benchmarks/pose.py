@@ -34,6 +34,12 @@ ROOT = Path(__file__).parent.parent
 ANGLES = (0, 15, 30, 45, 60, 90, 120, 150, 180)
 """Clockwise rotations in degrees."""
 
+ALIGNMENT_ANGLES = (0, 10, 25, 40, 60, 90)
+"""Clockwise rotations in degrees for `alignment`, below and above `crops.MIN_ROLL_TO_ALIGN`."""
+
+YAW_EDGES = (0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 1.01)
+"""Edges of the bins of `by_yaw`. The last one is above 1, so that 1 is in the last bin."""
+
 
 def angle_errors(faces: np.ndarray) -> dict:
     """Measure the error of the estimated roll for each angle of `ANGLES`.
@@ -68,7 +74,7 @@ def alignment(val: data.Samples) -> dict:
         return float((outputs.argmax(1) == val.labels).mean())
 
     rows = {}
-    for angle in (0, 10, 25, 40, 60, 90):
+    for angle in ALIGNMENT_ANGLES:
         rotated = rotate_faces(val.faces, angle)
         rolls, aligned = roll_estimator.estimate(rotated), rotated.copy()
         rolled = np.flatnonzero(np.abs(rolls) > crops.MIN_ROLL_TO_ALIGN)
@@ -174,7 +180,7 @@ def measure_scenes(
 def analyze_with_yunet_alone(
     analyzer: mien.Analyzer, frames: Iterable[mien.Frame]
 ) -> list[mien.Result]:
-    """Analyze each image as a video of one frame, as mien searches no rotated copies of these.
+    """Analyze each image as a video of one frame: mien searches rotated copies only of images.
 
     Args:
         analyzer: An analyzer with the detector `UprightYuNet`.
@@ -184,7 +190,7 @@ def analyze_with_yunet_alone(
 
 
 class UprightYuNet:
-    """YuNet without estimation of the roll."""
+    """YuNet with the roll 0 for every face, so that mien does not estimate it."""
 
     name, geometry = "yunet", yunet.YuNet.geometry
 
@@ -192,13 +198,14 @@ class UprightYuNet:
         self._detect = yunet.load()
 
     def __call__(self, pixels: np.ndarray) -> list[mien.Detection]:
-        """Detect the faces of a (H, W, 3) uint8 image with roll 0."""
+        """Detect the faces of an (H, W, 3) uint8 RGB image."""
         return [replace(face, roll=0.0) for face in self._detect(pixels)]
 
 
 def _is_at(box: Box, center: np.ndarray, side: float) -> bool:
     """Return whether a box has about the center and the side of a face."""
     distance = np.hypot(box[0] + box[2] / 2 - center[0], box[1] + box[3] / 2 - center[1])
+    # The limits are wide, because the boxes differ in size and position from FER2013's crops.
     return distance < 0.35 * side and 0.4 < (box[2] * box[3]) ** 0.5 / side < 1.6
 
 
@@ -229,9 +236,15 @@ def false_positives() -> dict:
 
 
 def by_yaw(val: data.Samples) -> dict:
-    """Measure the accuracy on PublicTest in bins of the sine of the yaw, from the landmarks."""
+    """Measure the accuracy on PublicTest in bins of the absolute sine of the yaw.
+
+    The yaw is estimated from YuNet's landmarks; faces that YuNet does not detect are omitted.
+
+    Returns:
+        Bin, such as "0.05 to 0.1" -> number of faces, and accuracy; None for a bin without faces.
+    """
     detect = yunet.load()
-    classify = mien.Analyzer("default-labels", "whole", threads=1)
+    analyzer = mien.Analyzer("default-labels", "whole", threads=1)
     yaws, is_correct = [], []
     for face, label in zip(val.faces, val.labels, strict=True):
         large = cv2.resize(face, (192, 192), interpolation=cv2.INTER_CUBIC)
@@ -240,12 +253,11 @@ def by_yaw(val: data.Samples) -> dict:
         if not detections or not detections[0].landmarks:
             continue
         yaws.append(abs(estimate_yaw(detections[0].landmarks)))
-        (analyzed,) = classify.analyze(face[..., None].repeat(3, -1))
+        (analyzed,) = analyzer.analyze(face[..., None].repeat(3, -1))
         is_correct.append(analyzed.dominant_emotion == EMOTIONS[label])
-    edges = (0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 1.01)
-    bins = np.digitize(yaws, edges) - 1
+    bins = np.digitize(yaws, YAW_EDGES) - 1
     rows = {}
-    for k, (low, high) in enumerate(pairwise(edges)):
+    for k, (low, high) in enumerate(pairwise(YAW_EDGES)):
         is_correct_in_bin = np.array(is_correct)[bins == k]
         rows[f"{low:g} to {high:g}"] = {
             "faces": len(is_correct_in_bin),

@@ -24,10 +24,12 @@ from mien.detection import yunet
 from mien.lab import runs
 
 DEFAULT_MULTIPLY_ADDS = 99.6e6
-"""Multiply-adds of the default model per face, as counted in `tests/lab/models/test_models.py`."""
+"""Multiply-adds of the default model per face, as counted by `mien.lab.models.multiply_adds`."""
 
 RELATIVE_COST = {"best": 27.0, "small": 0.198}
-"""Multiply-adds of models relative to the default model. `best` runs two networks twice each."""
+"""Multiply-adds of models relative to the default model, if they differ.
+
+`best` runs two networks twice each, on the face and its mirror image."""
 
 MATMUL_SCRIPT = """
 import time
@@ -40,7 +42,7 @@ for _ in range(12):
     times.append(time.perf_counter() - started)
 print(1024**3 / sorted(times)[5])
 """
-"""Script that prints the multiply-adds per second of a float32 matrix product."""
+"""Script that prints the multiply-adds per second of a float32 matrix product (median of 12)."""
 
 MEASURE_SCRIPT = """
 import resource, subprocess, sys, time
@@ -72,6 +74,13 @@ def time_commands(by_name: dict[str, list[str]], repeats: int = 7) -> dict[str, 
     """Measure the median seconds and peak memory of commands that run alternately.
 
     The first run of each command is not counted.
+
+    Args:
+        by_name: Name -> command.
+        repeats: Number of counted runs of each command.
+
+    Returns:
+        Name -> `seconds`, and `peak_mb` in MB (10^6 bytes).
     """
     measured: dict[str, list[list[float]]] = {name: [] for name in by_name}
     for _ in range(repeats + 1):

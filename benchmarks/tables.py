@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+# If mien was installed without `-e`, the package `benchmarks` is not in the path.
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.published_tables import conditions, paper, performance, quality, server, video
@@ -87,7 +88,10 @@ def replace_table(text: str, name: str, table: str) -> str:
 
 
 def update_leaderboard(check: bool) -> bool:
-    """Return whether docs/leaderboard/ is out of date; rewrite it unless `check` is set."""
+    """Return whether docs/leaderboard/ is out of date; rewrite it unless `check` is set.
+
+    Only its Markdown page is compared: figures differ between versions of matplotlib.
+    """
     from mien.lab import leaderboard, page
 
     rows = leaderboard.read_rows(ROOT / "results" / "leaderboard")

@@ -28,7 +28,10 @@ from mien.lab.leaderboard import TIMES_FILE
 from mien.labels import EMOTIONS
 
 RESULTS = Path(__file__).parent.parent / "results" / "leaderboard"
+
 INPUT_SIZE = 44
+"""Side in pixels of the center crops that the networks on the leaderboard receive."""
+
 WARMUP_REPEATS, REPEATS = 3, 30
 
 
@@ -57,7 +60,7 @@ def time_alternately(functions: list[Callable[[], object]]) -> list[float]:
 
 
 def measure(name: str) -> dict[str, float]:
-    """Return milliseconds per face, the ratio to the default model, and float32 megabytes."""
+    """Return milliseconds per face, their ratio to the default model, and megabytes in float32."""
     crop = np.random.default_rng(0).integers(0, 256, (1, 1, 48, 48), np.uint8)
     default = Classifier(weights.model("default"), threads=1)
     with tempfile.TemporaryDirectory() as folder:

@@ -51,7 +51,7 @@ def analyze(analyzer: Analyzer, scenario: str, cast: data.Samples, seed: int) ->
 
 
 def scores(clip: Clip) -> dict[str, float]:
-    """Compute the scores of one clip."""
+    """Compute the scores of one clip; those of faces are missing in a clip without faces."""
     target, predicted = tracking_scores.without_hidden(
         clip.truths, [{face.face_id: face.box for face in result} for result in clip.causal]
     )
@@ -94,7 +94,10 @@ def accuracy(clip: Clip) -> dict[str, float]:
 
 
 def flicker(clip: Clip) -> dict[str, float]:
-    """Count changes of the dominant emotion per second, in the ground truth and the results."""
+    """Compute the changes of the dominant emotion per second, in the ground truth and the results.
+
+    They are averaged over faces.
+    """
     points: dict[str, dict[int, list[tuple[float, str]]]] = defaultdict(lambda: defaultdict(list))
     for truth, causal, smoothed in zip(clip.truths, clip.causal, clip.bidirectional, strict=True):
         for face in truth.faces:

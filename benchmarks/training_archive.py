@@ -45,10 +45,10 @@ def pack_run(folder: Path, destination: Path) -> None:
     """Copy the files of a trained run, with weights in half precision."""
     import torch
 
+    destination.mkdir(parents=True, exist_ok=True)
     result_file = folder / RESULT_FILES["train"]
     # The result file is copied last, because its presence means that the task is finished.
     for path in sorted(folder.iterdir(), key=lambda path: (path == result_file, path)):
-        destination.mkdir(parents=True, exist_ok=True)
         if path.suffix in (".json", ".jsonl", ".csv", ".npz"):
             shutil.copy(path, destination / path.name)
         elif path.name == "weights.pt":
@@ -90,7 +90,7 @@ def write_archive(tasks: Iterable[Task], out: Path, destination: Path) -> list[s
 
 
 def _files_to_archive(tasks: Iterable[Task], out: Path) -> dict[str, Path]:
-    """Return packed results and checkpoints of unfinished tasks: name in the archive -> path."""
+    """Return packed results, and checkpoints of unfinished tasks with logs: member name -> path."""
     paths = {}
     for task in tasks:
         for path in sorted((out / "packed" / task.name).rglob("*")):
@@ -98,6 +98,7 @@ def _files_to_archive(tasks: Iterable[Task], out: Path) -> dict[str, Path]:
                 paths[str(path.relative_to(out / "packed"))] = path
         checkpoint = out / task.folder / "checkpoint.pt"
         if checkpoint.exists() and not is_finished(task, out):
+            # Names with a dot at the start are temporary files of a running task.
             for path in (checkpoint, *checkpoint.parent.glob("[!.]*.json*")):
                 paths[str(path.relative_to(out))] = path
     return paths
@@ -124,7 +125,11 @@ def add_archived_names(names: list[str], out: Path) -> None:
 
 
 def extract_archive(parts: Path, destination: Path) -> None:
-    """Extract an archive to the `--out` folder of a queue, which then counts them as finished."""
+    """Extract an archive to the `--out` folder of a queue, whose tasks then count as finished.
+
+    The files are written to the folder itself, where tasks look for runs and checkpoints, and to
+    its subfolder `packed`, where `is_finished` looks for results.
+    """
     files = sorted(parts.glob("archive.tar.[0-9][0-9]"))
     content = b"".join(path.read_bytes() for path in files)
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:

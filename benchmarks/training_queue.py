@@ -77,7 +77,13 @@ class Task:
 
 
 def parse_queue(text: str) -> list[Task]:
-    """Read the tasks from a Markdown table with columns purpose, `mien ...` and minutes."""
+    """Read the tasks from a Markdown table with columns purpose, `mien ...` and minutes.
+
+    Other lines are ignored.
+
+    Raises:
+        SystemExit: A command is neither `mien train` nor `mien distill`.
+    """
     tasks = []
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")]

@@ -2,7 +2,8 @@
 
     python benchmarks/training_speed.py --data fer2013/ cifarnet-18:256 resnet-32-deep:256
 
-Each argument is the name of a network and a batch size. Prints a Markdown table and a line of JSON.
+Each argument is the name of a network and a batch size, 128 by default. Prints a Markdown table and
+a line of JSON.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+# The exported code (`campaign.py --export-code`) is not installed.
 sys.path.insert(0, str(Path(__file__).parent.parent / "src"))
 
 import torch
@@ -43,7 +45,8 @@ def steps_per_second(step: Step, run: Callable[[], None], seconds: float) -> flo
         run: `step.run_eager` or `step.replay`.
         seconds: Duration of the measurement.
     """
-    # Steps are asynchronous. The inputs cover one epoch, which has at least one step.
+    # Steps are asynchronous, so several are started before each wait. The inputs cover one epoch,
+    # which may have fewer than eight steps.
     steps_per_wait = min(len(step.inputs.lrs), 8)  # type: ignore[union-attr]
     completed, start = 0, time.perf_counter()
     while (elapsed := time.perf_counter() - start) < seconds:
@@ -59,7 +62,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("networks", nargs="+", metavar="NAME:BATCH")
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--seconds", type=float, default=3.0, help="duration per network")
+    parser.add_argument(
+        "--seconds", type=float, default=3.0,
+        help="duration of the measurement with CUDA graphs; half of it for eager execution",
+    )  # fmt: skip
     args = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)
     torch.backends.cudnn.benchmark = True
@@ -85,7 +91,8 @@ def main() -> None:
             else None
         )
         forward = models.multiply_adds(step.state.ema_model, 48)
-        tflops = 6 * forward * (graph or eager) / 1e12  # forward and backward, 2 per multiply-add
+        # A multiply-add is two operations; the backward pass has twice as many as the forward pass.
+        tflops = 6 * forward * (graph or eager) / 1e12
         rows.append({"network": network, "batch": config.batch_size, "eager": eager, "graph": graph,
                      "ready_seconds": ready, "tflops": tflops})  # fmt: skip
         graph_cell = f"{graph:,.0f}" if graph else "none"

@@ -119,7 +119,7 @@ def stages(analyzer: Analyzer, frames: list[Frame], decoding: float) -> dict[str
 
 
 def encode(path: Path, frames: list[Frame], annotated: list[np.ndarray]) -> None:
-    """Encode images that are already annotated, as results without faces."""
+    """Encode images that are already annotated, as results without faces, at 25 frames/s."""
     with writers.open_writer(path) as write:
         for k, (frame, pixels) in enumerate(zip(frames, annotated, strict=True)):
             write(Result(Frame(pixels, frame.source, k, k / 25)))

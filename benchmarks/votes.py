@@ -24,6 +24,7 @@ MIN_CORRELATIONS = (0.95, 0.98, 0.99)
 more similar, but there are fewer pairs."""
 
 Statistic = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
+"""Function of the (N, 7) shares of two panels and the (N,) numbers of votes of the first."""
 
 STATISTICS: dict[str, Statistic] = {
     "largest_share": lambda first, *_: float(first.max(1).mean()),
@@ -40,7 +41,7 @@ STATISTICS: dict[str, Statistic] = {
         ((1 - (first**2).sum(1)) / (vote_counts - 1)).mean()
     ),
 }
-"""Name -> function of the (N, 7) shares of two panels and the (N,) numbers of votes of the first.
+"""Statistics of a pair of panels by name.
 
 `brier_from_sampling` is the unbiased estimate of the squared error of one panel from that panel
 alone."""
@@ -73,7 +74,17 @@ def main() -> None:
 
 
 def compare_votes(votes: np.ndarray, pairs: np.ndarray, min_correlation: float) -> dict:
-    """Compare the votes of the (N, 2) pairs, each in both directions, with 95 % intervals."""
+    """Compare the votes of pairs of near duplicates, each pair in both directions.
+
+    Args:
+        votes: (F, 10) votes of all faces.
+        pairs: (N, 2) indices of faces. Pairs with a face without enough votes are omitted.
+        min_correlation: Threshold by which the pairs were selected; only stored.
+
+    Returns:
+        The threshold, the number of compared pairs, and each of `STATISTICS` with its 95 %
+        interval.
+    """
     has_enough_votes, _ = data.seven_shares(votes)
     pairs = pairs[has_enough_votes[pairs].all(1)]
     counts = votes[:, :7].astype(float)
@@ -81,7 +92,7 @@ def compare_votes(votes: np.ndarray, pairs: np.ndarray, min_correlation: float) 
     shares = counts / np.maximum(vote_counts[:, None], 1)
     first_rows, second_rows = np.concatenate([pairs, pairs[:, ::-1]]).T
     arrays = shares[first_rows], shares[second_rows], vote_counts[first_rows]
-    clusters = np.arange(len(first_rows)) % len(pairs)
+    clusters = np.arange(len(first_rows)) % len(pairs)  # both directions of a pair are dependent
     result: dict = {"min_correlation": min_correlation, "pairs": len(pairs)}
     for name, function in STATISTICS.items():
         low, high = metrics.interval(function, *arrays, clusters=clusters)

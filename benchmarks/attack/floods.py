@@ -1,6 +1,6 @@
 """Latency of `/healthz` while clients flood the server with data that are cheap to send.
 
-    python benchmarks/attack/floods.py             # about two minutes; writes results/floods.json
+    python benchmarks/attack/floods.py --seconds 3   # about a minute; writes results/floods.json
 
 The attacking clients, the probe and the server share the cores of one machine.
 """
@@ -24,7 +24,8 @@ CONNECTIONS = 8
 """Number of attacking connections, which is also the server's limit of live connections."""
 
 IDLE_CONNECTIONS = 3000
-"""Number of connections that send nothing in the last attack."""
+"""Number of connections that the last attack opens, without sending anything, before it closes them
+and starts again."""
 
 WRITE_BYTES = 2**18
 """Approximate number of bytes that an attacking client sends at once."""
@@ -63,6 +64,8 @@ def frame(opcode: int, payload: bytes, fin: bool = True) -> bytes:
     return bytes([first_byte]) + size + mask_key + payload
 
 
+# The fragments of 1 byte belong to a message that never ends. Those of 4 KiB belong to messages of
+# 1,000 fragments, which the server accepts; each unit also begins the next message.
 LIVE_FLOODS: dict[str, tuple[bytes, bytes]] = {
     "empty pings": (b"", frame(PING, b"")),
     "pings of 125 bytes": (b"", frame(PING, bytes(125))),
@@ -119,7 +122,7 @@ def flooding(
     def attack(stop: threading.Event) -> None:
         while not stop.is_set():
             with suppress(OSError), service.connect(handshake, timeout=2) as connection:
-                if handshake and b" 101 " not in connection.recv(1000):
+                if handshake and b" 101 " not in connection.recv(1000):  # rejected
                     time.sleep(0.1)
                     continue
                 connection.sendall(prefix)
@@ -131,9 +134,9 @@ def flooding(
 
 @contextmanager
 def idle_connections(service: Service) -> Iterator[None]:
-    """Hold thousands of connections that send nothing, and open them again when closed."""
+    """Open thousands of connections that send nothing, close them, and start again."""
 
-    def hold(stop: threading.Event) -> None:
+    def open_and_close(stop: threading.Event) -> None:
         with ExitStack() as stack:
             while not stop.is_set():
                 for _ in range(IDLE_CONNECTIONS // CONNECTIONS):
@@ -143,13 +146,13 @@ def idle_connections(service: Service) -> Iterator[None]:
                         return
                 stack.close()
 
-    with attacking(hold):
-        time.sleep(2)  # until the connections are open
+    with attacking(open_and_close):
+        time.sleep(2)  # until all connections have been opened once
         yield
 
 
 def measure(attack: Attack, service: Service, name: str, seconds: float) -> dict:
-    """Attack a server for a time; return the latencies and the memory afterwards."""
+    """Attack a server for some seconds; return the latencies, and its memory after the attack."""
     with attack(service), Probe(service) as probe:
         time.sleep(seconds)
     row = {"flood": name, "seconds": seconds, **probe.summary()}
@@ -161,7 +164,9 @@ def measure(attack: Attack, service: Service, name: str, seconds: float) -> dict
 def main() -> None:
     parser = argparse.ArgumentParser(description="Flood mien serve with data.")
     parser.add_argument("--seconds", type=float, default=10, help="duration of each flood")
-    parser.add_argument("--only", default="", help="run the floods whose names contain this")
+    parser.add_argument(
+        "--only", default="", help="run the floods whose names contain this; writes no file"
+    )
     parser.add_argument("--to", type=Path, default=RESULTS / "floods.json")
     arguments = parser.parse_args()
     attacks: dict[str, Attack] = {"none": lambda _: ExitStack()}

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from benchmarks.attack.media_samples import TITLE
 
 Mutation = Callable[[bytearray, random.Random, list[bytes]], bytearray]
-"""Function from the bytes of a file, a random generator and the bytes of all files to bytes."""
+"""Takes the bytes of a file, a random generator, and the bytes of all valid files of the same kind;
+returns the mutated bytes."""
 
 EXTREMES = (0, 1, 0x7F, 0xFF, 0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFF0, 0xFFFFFFFF)
 """Extreme values of sizes and counts in headers."""
@@ -18,10 +19,16 @@ HEADER_BYTES = 600
 """Number of bytes at the start or end of a file that `_edit_header` may change."""
 
 FOUR_CHARACTER_CODE = re.compile(rb"(?=[A-Za-z0-9]{4})")
+"""A lookahead, so that codes may overlap: in b"xmoov", both b"xmoo" and b"moov" are found."""
 
 
 def mutate(body: bytes, rng: random.Random, others: list[bytes]) -> tuple[str, bytes]:
     """Apply one to three random mutations.
+
+    Args:
+        body: The bytes of a file.
+        rng: Random generator.
+        others: The bytes of all valid files of the same kind, parts of which are inserted.
 
     Returns:
         The names of the mutations, and the mutated bytes.
@@ -80,6 +87,7 @@ def _set_size(body: bytearray, rng: random.Random, _: list[bytes]) -> bytearray:
     width = rng.choice((1, 2, 4, 4, 4, 8))
     position = rng.randrange(len(body))
     if codes and rng.random() < 0.8:
+        # The size is before the code in MP4 and PNG, after it in RIFF; other fields follow.
         position = rng.choice(codes) + rng.choice((-4, -4, 4, 8, rng.randrange(4, 80)))
     value = rng.choice((*EXTREMES, rng.randrange(2**32))) % 256**width
     position = max(0, min(position, len(body) - width))

@@ -11,11 +11,13 @@ from typing import NamedTuple
 
 import av
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageCms
 
 os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder prints only errors
 
 WIDTH, HEIGHT, FRAMES, FPS = 64, 48, 12, 25
+"""Size in pixels, number of frames, and frames per second of most videos."""
+
 AUDIO_RATE = 48_000
 """Audio samples per second."""
 
@@ -24,14 +26,24 @@ TITLE = "Café, Zoë, naïve façade"
 
 
 class Format(NamedTuple):
-    """Arguments of PyAV for writing a video."""
+    """Arguments of PyAV for writing a video.
+
+    Attributes:
+        suffix: Suffix of the file.
+        codec: Video codec.
+        pixel_format: Pixel format of the video.
+        audio: Audio codec; "" for no audio.
+        container: Container format; "" for the one of the suffix.
+        options: Options of the container.
+        size: Width and height in pixels.
+    """
 
     suffix: str
     codec: str
     pixel_format: str = "yuv420p"
-    audio: str = ""  # codec; "" for no audio
-    container: str = ""  # "" for the one of the suffix
-    options: dict[str, str] = {}  # noqa: RUF012  # of the container
+    audio: str = ""
+    container: str = ""
+    options: dict[str, str] = {}  # noqa: RUF012
     size: tuple[int, int] = (WIDTH, HEIGHT)
 
 
@@ -88,7 +100,10 @@ Sample = tuple[str, bytes]
 
 
 def videos() -> dict[str, Sample]:
-    """Return all videos by name, including the animations that mien reads as videos."""
+    """Return all videos by name, including the animations that mien reads as videos.
+
+    Videos whose encoder FFmpeg lacks are omitted, with a message.
+    """
     samples: dict[str, Sample] = {}
     for name, video_format in VIDEOS.items():
         try:
@@ -165,7 +180,10 @@ def _video(video_format: Format) -> bytes:
 
 
 def write_video(path: str, video_format: Format, frame_count: int = FRAMES) -> None:
-    """Write a video of a moving gradient, with a tone if the format has audio."""
+    """Write a video of a moving gradient.
+
+    If the format has audio, a tone lasts for the first `FRAMES` frames.
+    """
     options = {**video_format.options, "fflags": "+bitexact"}  # no random identifiers
     with av.open(path, "w", video_format.container or None, options=options) as out:
         out.metadata.update(title=TITLE, comment=TITLE)
@@ -208,6 +226,4 @@ def _image_bytes(image: Image.Image, image_format: str, **options: object) -> by
 
 
 def _icc() -> bytes:
-    from PIL import ImageCms
-
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

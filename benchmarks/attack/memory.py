@@ -1,6 +1,6 @@
 """Peak memory of `mien serve` while clients send the requests that need the most memory.
 
-    python benchmarks/attack/memory.py    # three minutes; writes results/server-memory.json
+    python benchmarks/attack/memory.py    # four minutes; writes results/server-memory.json
 
 Each kind of request is sent to a new server. Then all kinds are sent at once, to a server that sees
 the actual number of cores and to one that sees 16. Most files are small but decode to large images.
@@ -27,6 +27,7 @@ from PIL import Image
 from benchmarks.attack.floods import BINARY, CONTINUATION, HANDSHAKE, frame
 from benchmarks.attack.service import RESULTS, Probe, Service, served
 from mien.lab import runs
+from mien.server.settings import Settings
 
 CLIENTS = 4
 """Number of clients per kind of request; one for videos."""
@@ -77,9 +78,12 @@ def video_file(width: int, height: int, frames: int) -> bytes:
 
 
 def json_body(image: bytes) -> bytes:
-    """Encode a JSON request of at most 30 MiB with up to 16 copies of a padded image."""
+    """Encode a JSON request of at most 30 MiB, with as many copies of an image as it may contain.
+
+    Each copy is padded by 2 MiB, because the request would otherwise be small.
+    """
     encoded = base64.b64encode(image + bytes(2 * 2**20)).decode()
-    copies = max(1, min(16, 30 * 2**20 // len(encoded)))
+    copies = max(1, min(Settings.max_images_per_request, 30 * 2**20 // len(encoded)))
     return json.dumps({"images": [encoded] * copies}).encode()
 
 
@@ -162,7 +166,8 @@ def measure(kinds: dict[str, Attack], seconds: float, cores: int = 0) -> dict[st
         cores: Number of cores that the server sees; 0 for the actual number.
 
     Returns:
-        Memory of the server before, at most and afterwards, and latencies of `/healthz`.
+        Memory of the server before, at most and afterwards in MB, latencies of `/healthz` in ms,
+        and the number of responses by kind and status.
     """
     with served(cores=cores) as service:
         before, end = service.memory_mb("VmRSS"), time.monotonic() + seconds
@@ -205,7 +210,8 @@ def main() -> None:
     parser.add_argument(
         "--only",
         default="",
-        help="run the kinds whose names contain this; 'all' for all kinds at once",
+        help="run the kinds whose names contain this, and write no file; 'all' runs all kinds at "
+        "once, and writes a file",
     )
     parser.add_argument("--to", type=Path, default=RESULTS / "server-memory.json")
     arguments = parser.parse_args()

@@ -1,4 +1,4 @@
-"""Load damaged model files and run folders; each must give a result or an error of one sentence.
+"""Load damaged model files and run folders; each must give a result or an error of one line.
 
     python benchmarks/attack/model_files.py    # writes results/model-files.json
 
@@ -42,10 +42,10 @@ MAX_ADDRESS_SPACE_BYTES = 12 * 2**30
 """Limit for the address space of a worker process."""
 
 SUCCESSES = ("result", "error message")
-"""Outcomes that are no failures."""
+"""Outcomes that are no failures; the others are "long error message", "traceback" and "crash"."""
 
 MAX_MESSAGE_LENGTH = 1000
-"""Maximum number of characters of an error that counts as a sentence."""
+"""Number of characters from which an error message is a failure, as it is with several lines."""
 
 ABSURD_JSON = (
     None, True, False, 0, -1, 1.5, 1e6, -1e308, 10**30, "", "x", "x" * 10_000, "\ud800", [], {},
@@ -68,8 +68,10 @@ ABSURD_METADATA = (
 """Values that replace those of the metadata of a model file."""
 
 FILES_OF_A_RUN = ["config.json", "about.json", "log.jsonl", "weights.pt"]
+"""The files that the commands read from a finished run."""
 
 TINY = replace(RECIPES["tiny"], batch_size=14, epochs=2)
+"""Config of the small run: three steps per epoch for its 42 training faces."""
 
 
 def mutated_bytes(data: bytes, rng: random.Random) -> bytes:
@@ -88,9 +90,10 @@ def mutated_json(text: str, rng: random.Random) -> bytes:
         return mutated_bytes(text.encode(), rng)
     document = {"root": json.loads(text)}  # the whole value can be replaced like any other
     parent, key = document, "root"
-    while (value := parent[key]) and isinstance(value, dict | list) and rng.random() < 0.85:
-        parent = value
-        key = rng.choice(list(value) if isinstance(value, dict) else range(len(value)))
+    # Descend to a random depth.
+    while isinstance(parent[key], dict | list) and parent[key] and rng.random() < 0.85:
+        parent = parent[key]
+        key = rng.choice(list(parent) if isinstance(parent, dict) else range(len(parent)))
     if rng.random() < 0.2 and parent is not document:
         del parent[key]
     else:
@@ -181,6 +184,7 @@ def mutated_run(source: Path, work: Path, rng: random.Random, names: list[str]) 
 
 def report_mutated_run(source: Path, work: Path, rng: random.Random) -> None:
     """Build the report of a mutated run."""
+    # metrics.json is mutated twice as often, because the report shows most of its values.
     names = ["config.json", "about.json", "log.jsonl", "metrics.json", "metrics.json",
              "predictions.npz"]  # fmt: skip
     run = mutated_run(source / "run", work, rng, names)
@@ -229,10 +233,13 @@ TARGETS: dict[str, tuple[Callable[[Path, Path, random.Random], None], float]] = 
 
 
 def run_worker(source: Path, target: str, start: int, end: int) -> None:
-    """Mutate and use a target; print the number, outcome and message of each mutation as JSON."""
+    """Mutate and use a target; print the number, outcome and message of each mutation as JSON.
+
+    A line with the outcome "started" comes first, so that a crash can be attributed to a mutation.
+    """
     resource.setrlimit(resource.RLIMIT_AS, (MAX_ADDRESS_SPACE_BYTES, MAX_ADDRESS_SPACE_BYTES))
     warnings.simplefilter("ignore")
-    classifier.MAX_FIRST_RUN_SECONDS = 10.0
+    classifier.MAX_FIRST_RUN_SECONDS = 10.0  # huge inputs reach the time limit, 60 s by default
     mutate_and_use, _ = TARGETS[target]
     for number in range(start, end):
         outcome, message = "result", ""
@@ -242,15 +249,18 @@ def run_worker(source: Path, target: str, start: int, end: int) -> None:
                 mutate_and_use(source, Path(work), random.Random(f"{target} {number}"))
             except UserError as error:
                 message = str(error)
-                is_sentence = "\n" not in message and len(message) < MAX_MESSAGE_LENGTH
-                outcome = "error message" if is_sentence else "long error message"
+                is_one_line = "\n" not in message and len(message) < MAX_MESSAGE_LENGTH
+                outcome = "error message" if is_one_line else "long error message"
             except BaseException as error:
                 outcome, message = "traceback", f"{type(error).__name__}: {error}"
         print(json.dumps([number, outcome, message[:300]]), flush=True)
 
 
 def attack(source: Path, target: str, count: int) -> dict:
-    """Mutate a target `count` times in worker processes; return the number of each outcome."""
+    """Mutate a target `count` times in worker processes; return the number of each outcome.
+
+    The first failures are printed.
+    """
     outcomes, failures, next_number, start = Counter(), [], 0, time.monotonic()
     while next_number < count:
         end = min(count, next_number + MUTATIONS_PER_WORKER)
@@ -278,9 +288,12 @@ def attack(source: Path, target: str, count: int) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Load damaged model files and run folders.")
     parser.add_argument(
-        "--count", type=int, default=2000, help="number of mutations of a model file"
+        "--count", type=int, default=2000,
+        help="number of mutations of a model file; other targets have a fixed fraction of it",
+    )  # fmt: skip
+    parser.add_argument(
+        "--only", default="", help="attack the targets whose names contain this; writes no file"
     )
-    parser.add_argument("--only", default="", help="attack the targets whose names contain this")
     parser.add_argument("--to", type=Path, default=RESULTS / "model-files.json")
     # For the worker processes: the arguments of `run_worker`.
     parser.add_argument("--worker", nargs=4, help=argparse.SUPPRESS)
@@ -297,8 +310,8 @@ def main() -> None:
             if arguments.only in target
         ]
     if not arguments.only:
-        report = {"name": "model-files", "rows": rows, "environment": runs.environment()}
-        runs.write_json(arguments.to, report)
+        result = {"name": "model-files", "rows": rows, "environment": runs.environment()}
+        runs.write_json(arguments.to, result)
 
 
 if __name__ == "__main__":

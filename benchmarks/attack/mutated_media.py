@@ -80,7 +80,16 @@ class Mutated(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """Status of a file after reading; `detail` is the message, or the location of an exception."""
+    """Status of a file after reading.
+
+    Attributes:
+        case: The case.
+        sample: Names of the valid file and of the mutations; "" after a hang or crash.
+        status: A status that the head of this file lists.
+        detail: The error message, the location of an exception, or the output of a crash.
+        seconds: Duration of reading.
+        peak_mb: Peak memory of the worker process until now in MB (10^6 bytes).
+    """
 
     case: Case
     sample: str
@@ -131,7 +140,7 @@ class Reader:
             status, detail = "traceback", _location(error)
         if unprintable := [message for message in messages if not message.isprintable()]:
             status, detail = "traceback", f"unprintable message: {unprintable[0]!a}"
-        peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+        peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6  # it is in KiB
         seconds = time.monotonic() - start
         return Outcome(case, mutated.name, status, detail, seconds, peak_mb)
 
@@ -343,5 +352,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the worker processes, which inherit it
     main()

@@ -53,7 +53,10 @@ class Service:
         return status, time.perf_counter() - start
 
     def memory_mb(self, key: str) -> float:
-        """Return `VmRSS` (current) or `VmHWM` (peak) of the process in MB (10^6 bytes)."""
+        """Return `VmRSS` (current) or `VmHWM` (peak) of the process in MB (10^6 bytes).
+
+        It is 0.0 if the process has ended.
+        """
         for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
             if line.startswith(key):
                 return int(line.split()[1]) * 1024 / 1e6  # the kernel's "kB" has 1024 bytes
@@ -62,7 +65,12 @@ class Service:
 
 @contextmanager
 def served(*arguments: str, cores: int = 0) -> Iterator[Service]:
-    """Start a `mien serve` process that sees this number of CPU cores, or the actual one if 0."""
+    """Start a `mien serve` process.
+
+    Args:
+        arguments: More arguments of `mien serve`.
+        cores: Number of CPU cores that the process sees; 0 for the actual number.
+    """
     code = "from mien.cli import main; main()"
     if cores:
         code = f"import os; os.sched_getaffinity = lambda _: set(range({cores})); {code}"
@@ -100,7 +108,7 @@ class Probe:
         self._thread.join()
 
     def summary(self) -> dict:
-        """Return the number of responses by status, and quantiles of the latency."""
+        """Return the number of requests by status or connection error, and latencies in ms."""
         p50, p99 = np.quantile(self.durations, [0.5, 0.99]) * 1000
         return {
             "healthz_statuses": dict(self.statuses),

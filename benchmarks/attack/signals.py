@@ -3,8 +3,8 @@
     python benchmarks/attack/signals.py --rounds 500    # writes results/signals.json
 
 Each round starts an analysis with three outputs, sends it a signal and resumes it. In half of the
-rounds, the resumed analysis is sent another signal and resumed again. The records are compared with
-those of an analysis without signals.
+rounds, the resumed analysis is sent another signal and resumed again. The signal is sometimes sent
+twice in quick succession. The records are compared with those of an analysis without signals.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ TOLERANCE = 1e-4
 
 
 def start(clip: Path, folder: Path, *options: str) -> subprocess.Popen:
-    """Start an analysis in a new process, with resumable outputs in a folder."""
+    """Start `mien analyze` in a new process, with resumable outputs in a folder."""
     outputs = ["--to", folder / "a.jsonl", "--to", folder / "a.csv"]
     command = ["analyze", clip, "--detector", "whole", *outputs, *options]
     # A background process may ignore SIGINT, and its child processes would inherit this.
@@ -48,7 +48,17 @@ def start(clip: Path, folder: Path, *options: str) -> subprocess.Popen:
 def stop(
     process: subprocess.Popen, signal_number: signal.Signals, folder: Path, *, twice: bool
 ) -> list[str]:
-    """Send a signal to an analysis once or twice; return the problems with how it ended."""
+    """Send a signal to an analysis, and return the problems with how it ended.
+
+    Args:
+        process: The analysis.
+        signal_number: The signal.
+        folder: The folder with the outputs.
+        twice: Whether the signal is sent again after a millisecond.
+
+    Returns:
+        Descriptions of the problems; empty if there are none.
+    """
     for _ in range(1 + twice):
         if process.poll() is None:
             process.send_signal(signal_number)
@@ -86,8 +96,9 @@ def run_round(
         rng: Random generator of the signals and their times.
 
     Returns:
-        The number of signals, and descriptions of the problems.
+        How often the analysis was stopped, and descriptions of the problems.
     """
+    # HTML cannot be resumed; its writer must only leave no temporary file.
     process = start(clip, folder, "--to", str(folder / "a.html"))
     problems: list[str] = []
     count = 1 + (rng.random() < 0.5)

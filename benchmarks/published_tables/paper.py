@@ -1,4 +1,4 @@
-"""The reproduction of the paper: its systems, cross-validation, ablation and leakage."""
+"""The reproduction of the paper: its systems, detection, cross-validation, ablation, leakage."""
 
 from __future__ import annotations
 
@@ -168,7 +168,8 @@ def _total_epochs(result: dict) -> int:
 def _accuracy_with_publictest_frequencies(per_class: dict) -> float:
     """Average recalls, weighted by the number of faces of each class in PublicTest.
 
-    Disgust is left out, because no evaluation face without a duplicate shows it.
+    Disgust is left out, because with `leaky-oversample`, which repeats its faces most often, no
+    evaluation face without a duplicate shows it.
     """
     publictest = read_result("leak-official")["heads"]["labels"]["fer2013"]["per_class"]
     weights = {label: publictest[label]["support"] for label in per_class if label != "disgust"}

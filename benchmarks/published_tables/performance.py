@@ -1,8 +1,15 @@
-"""Time, memory and size of mien, and the speed of training."""
+"""Time, memory and size of mien, and the speed of training.
+
+In compare.json, "before" is mien with YuNet in OpenCV, "after" mien with YuNet in ONNX Runtime, and
+"bare" is `benchmarks/bare.py`, a minimal script without mien.
+"""
 
 from __future__ import annotations
 
 from benchmarks.published_tables.formats import markdown_table, percent, read_result
+
+DETECTION_SIDES = (640, 320)
+"""Sides of the images of the times `detection_ms` in compare.json, in the same order."""
 
 
 def cost() -> str:
@@ -83,7 +90,7 @@ def compare() -> str:
         ("`mien analyze` with 50 images, a whole process", *_process_times(processes, "50 images")),
         *((f"detection, {size} x {size}, one thread",
            *(f"{result['detection_ms'][version][k]:.1f} ms" for version in ("before", "after")), "")
-          for k, size in enumerate((640, 320))),
+          for k, size in enumerate(DETECTION_SIDES)),
         ("`mien serve`, images per second, four clients",
          *(f"{result['images_per_second'][version]:.0f}" for version in ("before", "after")), ""),
     ]  # fmt: skip
@@ -95,7 +102,7 @@ def compare() -> str:
 
 
 def _process_times(processes: dict, images: str) -> list[str]:
-    """Times before and after, also relative to the bare script, and the time of that script."""
+    """Cells of three columns: time before and after, and time of the bare script."""
     before, after, bare = (
         processes[f"{version}: {images}"]["seconds"] for version in ("before", "after", "bare")
     )
@@ -104,7 +111,9 @@ def _process_times(processes: dict, images: str) -> list[str]:
 
 
 def gpu_training() -> str:
-    """Speed and accuracy of networks that were trained at the same time on one GPU.
+    """Speed and accuracy of networks, several of which were trained at the same time on one GPU.
+
+    A cell is empty if its number was not recorded.
 
     From results/gpu-training.json; in docs/training.md.
     """

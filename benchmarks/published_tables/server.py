@@ -18,7 +18,9 @@ def load() -> str:
     target = overload["target_requests_per_second"]
     measurements = {f"connections: {row['connections']}": row for row in result["rows"]}
     measurements[f"overload: {target:.0f} requests per second"] = overload
-    measurements["connections after the overload: 8"] = after_overload
+    measurements[f"connections after the overload: {after_overload['connections']}"] = (
+        after_overload
+    )
     rows = []
     for title, row in measurements.items():
         rejected = row["statuses"].get("503", 0) / sum(row["statuses"].values())
@@ -48,7 +50,7 @@ def _load_note(result: dict) -> str:
 
 
 def floods() -> str:
-    """Latency of `/healthz` while eight connections flood the server.
+    """Latency of `/healthz` while eight connections flood the server, and its memory afterwards.
 
     From results/floods.json; in docs/robustness.md.
     """
@@ -57,7 +59,7 @@ def floods() -> str:
         (row["flood"], *(f"{row[key]:.0f}" for key in keys))
         for row in read_result("floods")["rows"]
     ]
-    header = ("flood", "`/healthz` p50, ms", "p99, ms", "peak memory, MB")
+    header = ("flood", "`/healthz` p50, ms", "p99, ms", "memory afterwards, MB")
     return markdown_table(header, rows)
 
 
@@ -89,7 +91,7 @@ def attacks() -> str:
     for row in read_result("model-files")["rows"]:
         model_files += row["count"]
         for outcome, count in row["outcomes"].items():
-            if outcome not in ("result", "error message"):
+            if outcome not in ("result", "error message"):  # `SUCCESSES` of attack/model_files.py
                 failures += count
     title = "mutated model files, TOML files and run folders"
     rows.append((title, f"{model_files:,}", failures))
