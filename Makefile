@@ -53,11 +53,12 @@ $(LOWEST)/.made: pyproject.toml
 	$(PYTHON) -m venv $(LOWEST)
 	$(LOWEST)/bin/python -m pip install --quiet uv
 	$(LOWEST)/bin/uv pip install --quiet --python $(LOWEST)/bin/python \
-	  --resolution lowest-direct --only-binary :all: --no-binary mien -e '.[dev]' 'httpx>=0.28'
+	  --resolution lowest-direct --only-binary :all: --no-binary mien -e '.[dev]'
 	touch $@
 
-# Exports and measures the packaged models again, from the runs in models/ and FER2013 in DATA. `best`
-# is only measured.
+# Exports and measures the packaged models again, from the runs in models/ and FER2013:
+# `make results DATA=FOLDER`. `best` is only measured. Benchmarks that are not listed here (the
+# server, videos, attacks, GPUs) are run one by one; the head of each file states the command.
 WEIGHTS := src/mien/classification
 MODELS := default default-int8 small best
 RUNS := seventh-student

