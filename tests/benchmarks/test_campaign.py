@@ -53,17 +53,18 @@ def test_the_queue_of_the_repository_can_be_parsed():
     assert len({task.name for task in tasks}) == len(tasks)
     for task in tasks:
         assert parse(task.arguments[1], _changes(task)).model in models.available()
-        assert 0 < task.minutes <= 15
+        assert task.minutes > 0
 
 
 def _changes(task):
     return [value for option, value in pairwise(task.arguments) if option == "--set"]
 
 
-def test_a_tiny_campaign_on_a_machine_with_few_packages(tmp_path, monkeypatch):
+def test_a_tiny_campaign_on_a_machine_with_few_packages(tmp_path):
     data = tiny.write_packed(tmp_path / "data", tiny.table(28, 21))
     copy, out = tmp_path / "copy", tmp_path / "out"
     training_archive.export_code(copy)
+    # Without the packaged models, which have more than 4 MB.
     assert sum(path.stat().st_size for path in copy.rglob("*")) < 4_000_000
     (tmp_path / "queue.md").write_text(QUEUE)
     (tmp_path / "sitecustomize.py").write_text(HIDE_PACKAGES)
@@ -90,6 +91,7 @@ def test_a_tiny_campaign_on_a_machine_with_few_packages(tmp_path, monkeypatch):
     assert json.loads((packed / "student" / "config.json").read_text())["teachers"] == [
         str(out / "one")
     ]
+    # `long` reached its time limit: it has fewer epochs, and its learning rate was annealed.
     lrs = [entry["lr"] for entry in runs.open_run(packed / "long").log()]
     assert len(lrs) < 99_999
     assert lrs[-1] < lrs[0]
@@ -135,7 +137,8 @@ def test_stopped_tasks_are_resumed_first(tmp_path, monkeypatch):
     tasks = [training_queue.Task("y", tuple(arguments.replace("/x", "/y").split()), 15)]
     tasks.append(training_queue.Task("x", tuple(arguments.split()), 15))
     log = tmp_path / "x" / "log.jsonl"
-    for seconds in (6, 6, 12, 24):  # a busy machine needs more time to start
+    # A busy machine needs more time to start. The steps are small, so that not all epochs fit.
+    for seconds in range(6, 91, 6):
         campaign.Campaign(tasks[1:], data, tmp_path).run(seconds / 60, total_minutes=15)
         if log.exists():
             break
@@ -162,6 +165,7 @@ def test_an_archive_has_results_first_and_as_many_weights_as_fit(tmp_path, monke
         (folder / "metrics.json").write_text(name)
         training_archive.pack_run(folder, tmp_path / "packed" / name)
     names = training_archive.write_archive(tasks, tmp_path, tmp_path / "archive")
+    # Of the weights, `b` is smallest; after it, neither of the others fits.
     assert names == ["a/metrics.json", "b/metrics.json", "c/metrics.json", "b/weights.pt"]
     assert all(path.stat().st_size <= 4000 for path in (tmp_path / "archive").iterdir())
     training_archive.extract_archive(tmp_path / "archive", tmp_path / "models")
@@ -169,7 +173,7 @@ def test_an_archive_has_results_first_and_as_many_weights_as_fit(tmp_path, monke
     extracted = torch.load(tmp_path / "models" / "b" / "weights.pt", weights_only=True)
     original = torch.load(tmp_path / "b" / "weights.pt", weights_only=True)
     assert torch.equal(extracted["a"], original["a"].half())
-    assert torch.equal(extracted["norm"], original["norm"])
+    assert torch.equal(extracted["norm"], original["norm"])  # one dimension: not rounded
     assert extracted["count"] == 3
 
 

@@ -41,7 +41,7 @@ def test_average_precision_equals_manual_results():
 
 
 def test_a_right_prediction_has_perfect_metrics_and_a_wrong_emotion_does_not():
-    labels = np.array([3, 0, 3])
+    labels = np.array([3, 0, 3])  # happy, angry, happy
     canvas = canvases.Canvas(np.zeros((48, 64), np.uint8), BOXES, labels)
     right = canvases.Prediction(BOXES, np.eye(7)[labels])
     row = canvases.evaluate_predictions([canvas, canvas], [right, right])
@@ -53,6 +53,7 @@ def test_a_right_prediction_has_perfect_metrics_and_a_wrong_emotion_does_not():
     row = canvases.evaluate_predictions([canvas], [wrong])
     assert row["face_ap"] == row["recall"] == 1.0
     assert row["accuracy"] == pytest.approx(2 / 3)
+    # The average precision of angry is 1. That of happy is 1/2, because one of two is detected.
     assert row["emotion_map"] == pytest.approx((1 + 1 / 2) / 2)
 
 
@@ -67,7 +68,7 @@ def test_less_confident_boxes_count_only_for_average_precision():
 def test_boxes_of_several_emotions_on_one_face_are_merged():
     output = {
         "boxes": torch.tensor([[0, 0, 10, 10], [1, 0, 11, 10], [30, 0, 40, 10]]).float(),
-        "labels": torch.tensor([4, 1, 7]),
+        "labels": torch.tensor([4, 1, 7]),  # 0 is the background, so emotions start at 1
         "scores": torch.tensor([0.6, 0.3, 0.5]),
     }
     prediction = canvases.merge_boxes(output)
@@ -83,7 +84,7 @@ def test_inputs_and_targets_of_a_canvas(faces):
     canvas = canvases.Canvas(faces.faces[0], np.array([[2.0, 3.0, 40.0, 41.0]]), np.array([6]))
     (target,), (image,) = canvases.to_targets([canvas]), canvases.to_inputs([canvas])
     assert target["boxes"].tolist() == [[2.0, 3.0, 42.0, 44.0]]
-    assert target["labels"].tolist() == [7]
+    assert target["labels"].tolist() == [7]  # 6 + 1: label 0 is the background
     assert image.shape == (1, 48, 48)
     assert image.dtype == torch.float32
 

@@ -1,7 +1,5 @@
 """Clips with ground truth: FER2013 faces that move, change expression, cross and leave.
 
-from pathlib import Path
-from tests.synthetic import clip_files, clips
 faces = clips.load_faces(Path("fer2013"))  # faces of PublicTest that YuNet detects
 truths = clip_files.encode(Path("two.mp4"), clips.frames("crossing", faces), sound=True)
 """
@@ -69,6 +67,11 @@ class Truth:
         return {face.identity: face.box for face in self.faces}
 
 
+MIN_SHARPNESS, MIN_CONFIDENCE, MIN_OVERLAP = 30, 0.85, 0.7
+"""Limits for `detectable_faces`: sharpness of the face, confidence of the detection, and
+intersection over union of the crop of the detection and the face."""
+
+
 @lru_cache
 def load_faces(root: Path, split: str = "val") -> data.Samples:
     """Load the faces of a split that YuNet detects (`detectable_faces`); cached per process."""
@@ -96,16 +99,18 @@ def detectable_faces(
 
 def _is_detectable(face: np.ndarray, detect: Detector) -> bool:
     """Return whether a face is sharp, and clearly detected where it is, when it is enlarged."""
-    if sharpness(face[None]) < 30:
+    if sharpness(face[None]) < MIN_SHARPNESS:
         return False
     side, border = 144, 72
     large = cv2.resize(face, (side, side), interpolation=cv2.INTER_CUBIC)
     large = cv2.copyMakeBorder(large, border, border, border, border, cv2.BORDER_REFLECT_101)
     detections = detect(large[..., None].repeat(3, 2))
-    squares = np.array([detect.geometry.square(f.box) for f in detections if f.confidence > 0.85])
+    squares = np.array(
+        [detect.geometry.square(f.box) for f in detections if f.confidence > MIN_CONFIDENCE]
+    )
     if not len(squares):
         return False
-    return overlap(np.array([border, border, side, side]), squares).max() > 0.7
+    return overlap(np.array([border, border, side, side]), squares).max() > MIN_OVERLAP
 
 
 def frames(

@@ -54,9 +54,9 @@ def _faces() -> np.ndarray:
 
 
 def random_panorama(rng: np.random.Generator, count: int = 4) -> np.ndarray:
-    """(480, W, 3) uint8: photographs and blurred textures, joined side by side."""
+    """(480, W, 3) uint8: `count` photographs and blurred textures, joined side by side."""
     photos, seam_width = photographs(), 40
-    indices = rng.choice(len(photos) + 2, count, replace=False)
+    indices = rng.choice(len(photos) + 2, count, replace=False)  # the last two stand for textures
     images = [photos[k] if k < len(photos) else _blurred_texture(rng) for k in indices]
     tint = rng.uniform(0.85, 1.15, 3)  # all parts of a place have the same light
     images = [np.clip(image * tint, 0, 255) for image in images]

@@ -37,7 +37,10 @@ def png_claiming(width, height):
             struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
         )
 
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    bit_depth, rgb, compression, filtering, interlacing = 8, 2, 0, 0, 0
+    head = struct.pack(
+        ">IIBBBBB", width, height, bit_depth, rgb, compression, filtering, interlacing
+    )
     pixels = zlib.compress(b"\0" * 1000)
     return (
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")

@@ -123,8 +123,10 @@ def _turned(sprite: np.ndarray, degrees: float) -> np.ndarray:
 KINDS: dict[str, Callable[[np.random.Generator, float], Iterator[Frame]]] = {
     make.__name__: make for make in (people, hand, head_turn)
 }
+"""Kind of clip -> function from random generator and seconds to its frames."""
 
 
 def frames(kind: str, seed: int = 0, seconds: float = 20.0) -> Iterator[Frame]:
     """Render a clip of a kind in `KINDS`; equal seeds give equal clips."""
+    # From 100 on, so that the random numbers differ from those of the clips in `shots`.
     return KINDS[kind](np.random.default_rng((seed, 100 + list(KINDS).index(kind))), seconds)

@@ -171,3 +171,4 @@ def none(_: ScenarioInput) -> list[Actor]:
 SCENARIOS = {
     make.__name__: make for make in (one, crossing, four, sixteen, leaving, growing, still, none)
 }
+"""Name -> function that returns the actors, the frontmost last."""

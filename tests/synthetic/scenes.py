@@ -14,6 +14,7 @@ import skimage.data
 
 BACKGROUNDS = ("brick", "chelsea", "coffee", "coins", "grass", "gravel", "hubble_deep_field",
                "moon", "page", "rocket", "text", "motorcycle_left")  # fmt: skip
+"""Photographs without people in `skimage.data`; "motorcycle_left" is the left of a stereo pair."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def backgrounds() -> list[np.ndarray]:
 def compose(
     faces: np.ndarray, indices: np.ndarray, background: np.ndarray, rng: np.random.Generator
 ) -> Scene:
-    """Paste faces into the cells of a grid on a background.
+    """Paste faces into the cells of a square grid on a background, at most one into each.
 
     Args:
         faces: (N, 48, 48) uint8 faces of a dataset.

@@ -203,6 +203,7 @@ GRADUAL = {make.__name__: make for make in (dissolve, fade_between)}
 """Kinds of clips with gradual transitions."""
 
 KINDS = CUTS | NO_CUTS | GRADUAL
+"""Kind of clip -> function from random generator and seconds to its frames."""
 
 
 def frames(kind: str, seed: int = 0, seconds: float = 20.0) -> Iterator[Frame]:
@@ -233,7 +234,7 @@ def compressed(clip: Iterable[Frame], bit_rate: int = 150_000) -> Iterator[Frame
                                    thread_count=1, gop_size=250)  # fmt: skip
         for k, (pixels, seconds, is_cut) in enumerate(clip):
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-            # The file has 25 frames per second, also for clips with a low rate.
+            # The file has 25 frames per second, 40 ms each, also for clips with a low rate.
             frame.pts, frame.time_base = 40 * k, tick
             output.mux(stream.encode(frame))
             marks.append((seconds, is_cut))

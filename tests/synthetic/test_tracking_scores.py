@@ -75,7 +75,7 @@ def test_hidden_faces_and_their_predictions_are_removed():
 def test_time_error_and_changes_per_second():
     truth = [clips.Truth(t) for t in (0, 0.5, 1)]
     assert tracking_scores.time_error(truth, [0, 0.4, 1.02]) == pytest.approx(0.1)
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError):  # there must be a timestamp for each frame
         tracking_scores.time_error(truth, [0])
     labels = ["sad", "sad", "happy", "sad", "sad"]
     assert tracking_scores.changes_per_second(labels, [0, 0.5, 1, 1.5, 2]) == 1

@@ -20,6 +20,7 @@ NOT_OFFICIAL = "ignore:.*is not FER2013 as published"
 """Filter of the warning about such data, for `pytest.mark.filterwarnings`."""
 
 USAGES = ("Training", "PublicTest", "PrivateTest")
+"""Names of the splits in the column `Usage` of `fer2013.csv`."""
 
 FERPLUS_HEADER = (
     "neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt",
@@ -32,7 +33,14 @@ VOTE_INDICES = (6, 3, 5, 4, 0, 1, 2, 7, 8, 9)
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of a dataset: Training, then PublicTest, then PrivateTest."""
+    """The rows of a dataset: Training, then PublicTest, then PrivateTest.
+
+    Attributes:
+        faces: (N, 48, 48) uint8.
+        labels: (N,) int, indices in `EMOTIONS`.
+        votes: (N, 10) uint8 counts, in the order of `data.VOTE_NAMES`.
+        usage: N names in `USAGES`.
+    """
 
     faces: np.ndarray
     labels: np.ndarray
@@ -41,7 +49,7 @@ class Table:
 
 
 def faces(labels: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Smooth noise with a bright bar at an angle for each label: (N,) -> (N, 48, 48) uint8."""
+    """(N, 48, 48) uint8 smooth noise, each with a bright bar whose angle depends on its label."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:48, :48] - 23.5
     pixels = []
@@ -54,7 +62,7 @@ def faces(labels: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def votes(labels: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Ten random votes per face, about seven for its label: (N,) -> (N, 10) uint8."""
+    """(N, 10) uint8 counts of ten random votes per face, about seven of them for its label."""
     rng = np.random.default_rng(seed)
     probabilities = np.full((len(labels), 10), 0.03)
     probabilities[np.arange(len(labels)), labels] = 0.73
@@ -62,7 +70,7 @@ def votes(labels: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def table(train: int = 28, val: int = 14, test: int = 0, seed: int = 0) -> Table:
-    """A table with the given numbers of rows per usage; the seven emotions alternate."""
+    """A table with the given numbers of rows per split; the seven emotions alternate."""
     usage = [name for name, n in zip(USAGES, (train, val, test), strict=True) for _ in range(n)]
     labels = np.arange(len(usage)) % 7
     return Table(faces(labels, seed), labels, votes(labels, seed), usage)
@@ -97,7 +105,11 @@ def write_votes(path: Path, data: Table) -> None:
 
 
 def write_packed(folder: Path, data: Table) -> Path:
-    """Write `labels.csv` and lossless WebP files with four faces per row; return the folder."""
+    """Write `labels.csv` and one or two lossless WebP files with four faces side by side per row.
+
+    Returns:
+        The folder.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "labels.csv", "w", newline="") as file:
         out = csv.writer(file)
@@ -127,8 +139,9 @@ def write_images(
     Args:
         folder: The folder.
         data: The table.
-        splits: Usage -> name of the split's folder; "" for EMOTION/ without a split.
-        names: Names of the emotions' folders.
+        splits: Name in `USAGES` -> name of the split's folder; "" for EMOTION/ without a split.
+            None for train, val and test.
+        names: Names of the emotions' folders, in the order of `EMOTIONS`.
         suffix: Suffix of the files.
     """
     splits = splits or {"Training": "train", "PublicTest": "val", "PrivateTest": "test"}

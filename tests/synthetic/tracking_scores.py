@@ -15,10 +15,13 @@ from tests.synthetic.scenes import overlap
 def without_hidden(
     truths: Sequence[Truth], predictions: Sequence[Boxes], min_visible: float = 0.5
 ) -> tuple[list[Boxes], list[Boxes]]:
-    """Return the true and predicted boxes of every frame without hidden faces.
+    """Remove hidden faces from the true and the predicted boxes of every frame.
 
     A face is hidden if a fraction of less than `min_visible` is visible. Predictions that match it
     are also removed, so that detecting it counts neither for nor against a tracker.
+
+    Returns:
+        The remaining true boxes, and the remaining predicted boxes, of each frame.
     """
     expected, predicted = [], []
     for truth, boxes in zip(truths, predictions, strict=True):
@@ -100,8 +103,7 @@ def id_f1(
 
     https://arxiv.org/abs/1609.01775. It is 1 for a clip without faces and without predictions.
     """
-    rows, columns = ({face_id: k for k, face_id in enumerate(sorted(set().union(*boxes)))}
-                     for boxes in (truth, predictions))  # fmt: skip
+    rows, columns = _index_by_id(truth), _index_by_id(predictions)
     overlap_counts = np.zeros((len(rows), len(columns)))
     for true, boxes in zip(truth, predictions, strict=True):
         for a, b in zip(*np.nonzero(_overlaps(true, boxes) >= min_overlap), strict=True):
@@ -109,6 +111,11 @@ def id_f1(
     true_positives = sum(overlap_counts[pair] for pair in assign(overlap_counts))
     count = sum(map(len, truth)) + sum(map(len, predictions))
     return float(2 * true_positives / count) if count else 1.0
+
+
+def _index_by_id(frames: Sequence[Boxes]) -> dict[int, int]:
+    """Return the index of each id among the sorted ids of a clip."""
+    return {face_id: k for k, face_id in enumerate(sorted(set().union(*frames)))}
 
 
 def box_overlap(
@@ -140,6 +147,9 @@ def time_error(truths: Sequence[Truth], seconds: Sequence[float]) -> float:
 
 
 def changes_per_second(labels: Sequence[str], seconds: Sequence[float]) -> float:
-    """Compute the number of label changes per second; in a still scene, this is flicker."""
+    """Compute the changes per second of the labels of at least two frames, with their timestamps.
+
+    If the true label does not change, this is flicker.
+    """
     changes = sum(a != b for a, b in itertools.pairwise(labels))
     return changes / (seconds[-1] - seconds[0])
