@@ -1,4 +1,4 @@
-"""Tracking scores against the ground truth of a clip: CLEAR MOT, IDF1, overlap, flicker."""
+"""Tracking scores against the ground truth of a clip: id switches, IDF1, overlap, flicker."""
 
 from __future__ import annotations
 
