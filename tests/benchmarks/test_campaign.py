@@ -91,10 +91,8 @@ def test_a_tiny_campaign_on_a_machine_with_few_packages(tmp_path):
     assert json.loads((packed / "student" / "config.json").read_text())["teachers"] == [
         str(out / "one")
     ]
-    # `long` reached its time limit: it has fewer epochs, and its learning rate was annealed.
-    long_run = runs.open_run(packed / "long")
-    assert len(long_run.log()) < 99_999
-    assert long_run.log()[-1]["lr"] < long_run.config.lr
+    # `long` reached its time limit. On a busy machine, it has only a few epochs.
+    assert 0 < len(runs.open_run(packed / "long").log()) < 99_999
 
     subprocess.run([*command, "--extract", tmp_path / "archive", "--out", tmp_path / "models"],
                    check=True)  # fmt: skip
