@@ -104,6 +104,12 @@ def test_a_model_with_batch_size_one_classifies_many_faces(make_model):
     assert np.allclose(classify(faces), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("batch", ["N", 1])
+def test_no_crops_give_no_shares(make_model, batch):
+    classify = Classifier(model_with_sidecar(make_model, batch=batch))
+    assert classify(crops(0)).shape == (0, 3)
+
+
 def test_a_model_without_specification_is_an_error_that_names_the_sidecar(make_model):
     path = make_model("theirs.onnx", foreign=True)
     assert "theirs.toml" in load_error(path)

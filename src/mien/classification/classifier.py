@@ -44,7 +44,8 @@ class Classifier:
     """An ONNX model that maps face crops to emotion shares. Safe to call from several threads.
 
     The input size, labels and preprocessing are read from the file's metadata, or from a TOML file
-    of the same name in the same folder.
+    of the same name in the same folder. If int8 arithmetic gives wrong results on this CPU, a
+    warning is issued, and the model runs in float32.
 
     Args:
         file: Path of the `.onnx` file, or a `ModelFile` from `weights.model`.
@@ -70,8 +71,8 @@ class Classifier:
         path, head = file
         self.name = file.name
         if threads < 0:
-            raise UserError(f"The number of threads is {threads}; use 0 for all cores, or more.")
-        self._run_options: Any = None
+            raise UserError(f"The number of threads is {threads}; use 0 for all cores, or a positive number.")
+        self._run_options: Any = None  # the time limit of the check; None after loading
         if not path.is_file():  # reading a named pipe would wait
             raise UserError(f"Model file not found: {path}. Check the path.")
         if path.stat().st_size > MAX_FILE_BYTES:
@@ -95,7 +96,7 @@ class Classifier:
         """Predict emotion shares.
 
         Args:
-            crops: (N, C, side, side) uint8, as `crops.crop_face` returns them.
+            crops: (N, C, side, side) uint8, each as `crops.crop_face` returns it; N may be 0.
 
         Returns:
             (N, K) float64 in the order of `spec.labels`; each row sums to 1.
@@ -103,6 +104,8 @@ class Classifier:
         Raises:
             UserError: The outputs of the graph are not probabilities.
         """
+        if not len(crops):
+            return np.zeros((0, len(self.spec.labels)))
         (outputs,) = self._run(crops, [self.spec.output])
         if self.spec.softmax:
             exponentials = np.exp(outputs - outputs.max(1, keepdims=True))
@@ -116,7 +119,7 @@ class Classifier:
             crops: (N, C, side, side) uint8.
 
         Returns:
-            Head name -> (N, K) float64 probabilities; each row sums to 1.
+            Head name -> (N, K) float64 probabilities, the first head first; each row sums to 1.
 
         Raises:
             UserError: The outputs of the graph are not probabilities.
@@ -209,8 +212,8 @@ def load_in_background(file: Path | ModelFile, threads: int = 0) -> Future[Class
     """Load a `Classifier` in a thread; ONNX Runtime releases the GIL while it loads.
 
     Args:
-        file: As for `Classifier`.
-        threads: As for `Classifier`.
+        file: Path of the `.onnx` file, or a `ModelFile` from `weights.model`.
+        threads: Number of ONNX Runtime threads; 0 uses all cores.
 
     Returns:
         A future whose `result()` returns the classifier or raises its `UserError`.

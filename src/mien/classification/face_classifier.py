@@ -56,7 +56,8 @@ class FaceClassifier:
     Args:
         classifier: The model.
         geometry: The crop geometry of the detector.
-        labels: The emotions to output, in this order.
+        labels: The emotions to output, in this order. The shares of the model's other emotions are
+            dropped, and the rest is normalized to sum to 1.
         detector: The detector's name, stored in each result's frame.
 
     Attributes:
@@ -74,9 +75,9 @@ class FaceClassifier:
         """Classify the faces of frames.
 
         Args:
-            frames: Each frame with its detections.
+            frames: Each frame with its detections by face id.
 
-        Returns:
+        Yields:
             One result per frame, in order, when the batch of the frame is classified. Live frames
             are classified immediately.
 
@@ -131,7 +132,7 @@ class FaceClassifier:
 def _until_error(
     frames: Iterable[FrameDetections], errors: list[UserError]
 ) -> Iterator[FrameDetections]:
-    """Yield frames; append a `UserError` that reading them raises to `errors`."""
+    """Yield frames; if reading them raises a `UserError`, append it to `errors` and end."""
     try:
         yield from frames
     except UserError as error:

@@ -12,26 +12,28 @@ SMALL_FACE_PIXELS = 24.0
 threshold and the next two were chosen with `benchmarks/flags.py`."""
 
 BLURRED_SHARPNESS = 18.0
-"""`sharpness` of a crop of 48 x 48 pixels below which a face is flagged `blurred`, unless it is
-flagged `too_small`."""
+"""`sharpness` of the crop below which a face is flagged `blurred`, unless it is flagged `too_small`.
+It was chosen on crops of 48 x 48 pixels."""
 
 LOW_CONFIDENCE = 0.8
 """Confidence of the detector below which a face is flagged `low_confidence`."""
 
 TURNED_YAW = 0.4
 """Absolute value of `results.estimate_yaw` above which a face is flagged `turned`, chosen with
-`benchmarks/pose.py`."""
+`benchmarks/pose.py`. A face is flagged `tilted` if its roll is above that of an upright head."""
 
 
 def flags(face: Detection, crop: np.ndarray) -> tuple[str, ...]:
     """Return the flags of a face.
 
     Args:
-        face: The detection.
+        face: The detection. Without a roll, it is not flagged "tilted"; without landmarks, it is
+            not flagged "turned".
         crop: Its crop, the input of the model, (C, side, side) uint8.
 
     Returns:
-        Any of "too_small", "blurred", "low_confidence", "tilted" and "turned".
+        Any of "too_small", "blurred", "low_confidence", "tilted" and "turned", in this order; empty
+        if none applies.
     """
     names = []
     if min(face.box[2:]) < SMALL_FACE_PIXELS:

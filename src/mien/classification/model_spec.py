@@ -33,7 +33,7 @@ MAX_MARGIN = 10.0
 """Maximum margin; a larger crop would need too much memory."""
 
 MAX_PIXEL_SCALE = 1e6
-"""Maximum absolute value of `mean` and `std`; the minimum of `std` is the reciprocal."""
+"""Maximum absolute value of `mean` and `std`. That of `std` must be at least its reciprocal."""
 
 MAX_REASON_LENGTH = 200
 """Maximum number of characters that a message quotes from a file or from a library's error."""
@@ -55,7 +55,7 @@ class ModelSpec:
         channels: 1 (gray) or 3 (RGB).
         margin: Fraction by which the side of a face's crop is longer than in FER2013; 0.1 is 10 %
             longer.
-        card: The model card: data, config, seed, metrics.
+        card: The model card: data, config, seed, metrics; empty if there is none.
         input: Name of the graph's input.
         output: Name of the graph's output.
         dtype: "uint8" or "float32".
@@ -98,7 +98,8 @@ def from_metadata(metadata: Mapping[str, str], shape: list, head: str = "") -> M
 
     Args:
         metadata: The custom metadata of the model.
-        shape: The shape of the model's input, (N, C, side, side).
+        shape: The shape of the model's input, (N, C, side, side); a dimension without a fixed size
+            is a string or None.
         head: The head to use, such as `"labels"`; empty for the first.
 
     Returns:
@@ -227,6 +228,7 @@ def _first_problem(spec: ModelSpec) -> str:
     }
     for name, allowed in choices.items():
         value = getattr(spec, name)
+        # The type is compared too, because True == 1 and 1.0 == 1.
         if type(value) is not type(allowed[0]) or value not in allowed:
             return f"{name} must be {' or '.join(map(str, allowed))}"
     if len(set(spec.labels)) != len(spec.labels) or not spec.labels:
@@ -305,16 +307,16 @@ def crop(pixels: np.ndarray, square: Box, side: int, channels: int) -> np.ndarra
     """Crop a square and resize it.
 
     Pixels outside the image repeat those at its edge. Large squares are downscaled by averaging,
-    small squares are interpolated, and a square of `side` pixels is copied unchanged.
+    small squares are interpolated, and a square of `side` pixels is not resized.
 
     Args:
         pixels: (H, W, 3) uint8 RGB.
-        square: x, y, width and height in pixels.
+        square: x, y, width and height in pixels; its edges are rounded to whole pixels.
         side: Side of the returned crop in pixels.
         channels: 1 (gray) or 3 (RGB).
 
     Returns:
-        (channels, side, side) uint8.
+        (channels, side, side) uint8; may be a view of `pixels`.
     """
     x, y, width, height = square
     left, top = round(x), round(y)

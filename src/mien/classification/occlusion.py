@@ -77,7 +77,8 @@ def importance_map(predict: Callable[[np.ndarray], np.ndarray], crop: np.ndarray
     """Compute how much a share drops when the region around each pixel is hidden.
 
     Args:
-        predict: Function from (N, C, side, side) uint8 crops to (N,) shares of the emotion.
+        predict: Function from (N, C, side, side) uint8 crops to (N,) shares of the emotion; called
+            once with GRID * GRID + 1 crops.
         crop: (C, side, side) uint8.
 
     Returns:

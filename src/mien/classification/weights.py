@@ -36,7 +36,11 @@ class ModelFile(NamedTuple):
 
 
 def models() -> dict[str, ModelFile]:
-    """Return the available models by name, the default first; each file has one per head."""
+    """Return the available models by name, the default first.
+
+    Each file is listed twice, with its first head and, under a name with `LABELS_SUFFIX`, with the
+    head `labels`; the files are not opened.
+    """
     files = sorted((path.stem != "default", path.stem, path) for path in _model_files())
     by_name: dict[str, ModelFile] = {}
     for _, name, path in files:
@@ -45,6 +49,7 @@ def models() -> dict[str, ModelFile]:
 
 
 def _model_files() -> Iterator[Path]:
+    """Yield the model files, without those whose names begin with an underscore."""
     for folder in (PACKAGE_FOLDER, REPOSITORY_FOLDER):
         yield from folder.glob("[!_]*.onnx")
 
@@ -60,7 +65,7 @@ def model(name: str) -> ModelFile:
         The file and the head.
 
     Raises:
-        UserError: The model is not found or cannot be read.
+        UserError: The name is unknown, or the file is not found or cannot be accessed.
     """
     available = models()
     if name in available:
