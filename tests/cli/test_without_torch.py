@@ -5,7 +5,7 @@ import json
 import pytest
 from PIL import Image
 
-from tests.cli import without
+from tests.cli.missing_packages import LAB_PACKAGES, run_mien_without
 from tests.paths import ROOT
 
 LEADERBOARD = ROOT / "results" / "leaderboard"
@@ -21,7 +21,8 @@ def assert_names_the_extra(result, library, extra):
 
 def test_the_leaderboard_needs_no_torch(tmp_path):
     pytest.importorskip("matplotlib")
-    code, out, err = without.mien("leaderboard", LEADERBOARD, "--out", "board", cwd=tmp_path)
+    command = ("leaderboard", LEADERBOARD, "--out", "board")
+    code, out, err = run_mien_without(LAB_PACKAGES, *command, cwd=tmp_path)
     assert (code, err) == (0, "")
     assert "vgg19-slim" in out
     assert "resnet-32-deep" in (tmp_path / "board" / "leaderboard.html").read_text()
@@ -30,14 +31,15 @@ def test_the_leaderboard_needs_no_torch(tmp_path):
 
 def test_the_leaderboard_needs_torch_for_a_model_without_variant(tmp_path):
     pytest.importorskip("matplotlib")
-    result = json.loads((LEADERBOARD / "vgg19-slim-seed0.json").read_text())
-    result["provenance"]["config"]["model"] = "vgg19"
-    (tmp_path / "vgg19.json").write_text(json.dumps(result))
-    assert_names_the_extra(without.mien("leaderboard", ".", cwd=tmp_path), "torch", "lab")
+    scores = json.loads((LEADERBOARD / "vgg19-slim-seed0.json").read_text())
+    scores["provenance"]["config"]["model"] = "vgg19"  # the variants are in a file that imports torch
+    (tmp_path / "vgg19.json").write_text(json.dumps(scores))
+    result = run_mien_without(LAB_PACKAGES, "leaderboard", ".", cwd=tmp_path)
+    assert_names_the_extra(result, "torch", "lab")
 
 
 def test_a_missing_library_names_the_extra(tmp_path):
-    result = without.mien("leaderboard", LEADERBOARD, cwd=tmp_path, missing=("matplotlib",))
+    result = run_mien_without(["matplotlib"], "leaderboard", LEADERBOARD, cwd=tmp_path)
     assert_names_the_extra(result, "matplotlib", "report")
 
 
@@ -46,7 +48,7 @@ def test_images_are_evaluated_without_torch(tmp_path, tiny_model):
     folder.mkdir(parents=True)
     Image.new("RGB", (64, 64), "white").save(folder / "1.png")
     command = ("evaluate", tiny_model, "--data", "images", "--detector", "whole", "--out", "r.json")
-    code, out, err = without.mien(*command, cwd=tmp_path)
+    code, out, err = run_mien_without(LAB_PACKAGES, *command, cwd=tmp_path)
     assert (code, err) == (0, "")
     assert "recall" in out
     assert json.loads((tmp_path / "r.json").read_text())["scores"]["faces"] == 1
@@ -54,4 +56,5 @@ def test_images_are_evaluated_without_torch(tmp_path, tiny_model):
 
 @pytest.mark.parametrize("command", ["evaluate x --data y", "train default --data y --out z"])
 def test_a_command_that_needs_torch_names_the_extra(command, tmp_path):
-    assert_names_the_extra(without.mien(*command.split(), cwd=tmp_path), "torch", "lab")
+    result = run_mien_without(LAB_PACKAGES, *command.split(), cwd=tmp_path)
+    assert_names_the_extra(result, "torch", "lab")

@@ -32,7 +32,7 @@ from mien.lab import (
 from mien.lab.config import RECIPES
 from mien.lab.page import FigureBlock, Page, Table
 from mien.labels import EMOTIONS
-from tests.cli.without import mien as mien_without_lab
+from tests.cli.missing_packages import LAB_PACKAGES, run_mien_without
 from tests.synthetic import tiny
 
 pytestmark = pytest.mark.filterwarnings(tiny.NOT_OFFICIAL)
@@ -130,9 +130,9 @@ def test_run_page_has_every_figure(run, root, tmp_path):
 
 def test_report_needs_torch_only_for_faces(run, root, tmp_path):
     command = ("report", run.folder, "--out", "page")
-    outcome = mien_without_lab(*command, cwd=tmp_path)
-    assert outcome == (0, "page/report.html\n", "")
-    code, out, err = mien_without_lab(*command, "--data", root, cwd=tmp_path)
+    code, out, err = run_mien_without(LAB_PACKAGES, *command, cwd=tmp_path)
+    assert (code, out, err) == (0, "page/report.html\n", "")
+    code, out, err = run_mien_without(LAB_PACKAGES, *command, "--data", root, cwd=tmp_path)
     assert (code, out) == (2, "")
     assert "torch" in err
     assert "pip install '.[lab]'" in err

@@ -71,7 +71,9 @@ class Classifier:
         path, head = file
         self.name = file.name
         if threads < 0:
-            raise UserError(f"The number of threads is {threads}; use 0 for all cores, or a positive number.")
+            raise UserError(
+                f"The number of threads is {threads}; use 0 for all cores, or a positive number."
+            )
         self._run_options: Any = None  # the time limit of the check; None after loading
         if not path.is_file():  # reading a named pipe would wait
             raise UserError(f"Model file not found: {path}. Check the path.")

@@ -12,8 +12,8 @@ SMALL_FACE_PIXELS = 24.0
 threshold and the next two were chosen with `benchmarks/flags.py`."""
 
 BLURRED_SHARPNESS = 18.0
-"""`sharpness` of the crop below which a face is flagged `blurred`, unless it is flagged `too_small`.
-It was chosen on crops of 48 x 48 pixels."""
+"""`sharpness` of the crop below which a face is flagged `blurred`, unless it is flagged
+`too_small`. It was chosen on crops of 48 x 48 pixels."""
 
 LOW_CONFIDENCE = 0.8
 """Confidence of the detector below which a face is flagged `low_confidence`."""

@@ -1,4 +1,4 @@
-"""Run the command line in a process in which some libraries cannot be imported."""
+"""Run the command line in a process in which some packages cannot be imported."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ import sys
 
 class HideModules:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {missing}:
+        if name.split(".")[0] in {packages}:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 
 sys.meta_path.insert(0, HideModules())
@@ -20,9 +20,9 @@ LAB_PACKAGES = ("torch", "torchvision", "timm", "onnx", "onnxscript", "sklearn")
 """Packages of the extra "lab" that are not in the extra "report"."""
 
 
-def mien(*arguments, cwd, missing=LAB_PACKAGES):
-    """Run `mien` without the packages `missing`; return exit code, stdout and stderr."""
-    code = CODE.format(missing=missing)
+def run_mien_without(packages, *arguments, cwd):
+    """Run `mien` in the folder `cwd` without these packages; return exit code, stdout, stderr."""
+    code = CODE.format(packages=packages)
     process = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
         cwd=cwd, capture_output=True, text=True, check=False,
