@@ -29,7 +29,8 @@ class Browser:
         dark: Whether to emulate a preference for dark pages.
 
     Attributes:
-        errors: Exceptions and console errors since `goto` has loaded the page.
+        errors: Uncaught exceptions, and entries of the browser's log such as failed requests, since
+            `goto` has loaded the page; each as JSON.
     """
 
     def __init__(self, url="about:blank", camera=None, size=(1200, 900), dark=False):
@@ -88,7 +89,10 @@ class Browser:
                 self._file_input = message["params"]["backendNodeId"]
 
     async def goto(self, url, size=(1200, 900), dark=False):
-        """Load a page in a window of this size, with a dark or light color scheme."""
+        """Load a page in a window of this size, with a dark or light color scheme.
+
+        Errors while it is loaded are not kept in `errors`.
+        """
         await self.resize(*size)
         await self.set_color_scheme(dark)
         await self.command("Page.navigate", url=url)
@@ -120,7 +124,7 @@ class Browser:
         return response["result"].get("value")
 
     async def wait_for(self, script, seconds=60):
-        """Evaluate an expression until its value is true or a DOM element, and return the value."""
+        """Evaluate a JavaScript expression until its value is truthy, and return the value."""
         deadline = time.monotonic() + seconds
         while (value := await self.evaluate(script)) in (None, False, 0, ""):
             assert time.monotonic() < deadline, f"timeout: {script}"
@@ -140,7 +144,9 @@ class Browser:
         deadline = time.monotonic() + 10
         while self._file_input is None:
             assert time.monotonic() < deadline, "no dialog has opened"
-            await self.evaluate("0")  # events arrive together with responses
+            await self.evaluate(
+                "0"
+            )  # `command` handles the events that arrived before the response
         node, self._file_input = self._file_input, None
         await self.command("DOM.setFileInputFiles", files=list(map(str, files)),
                            backendNodeId=node)  # fmt: skip
@@ -169,7 +175,7 @@ class Browser:
                                clickCount=1)  # fmt: skip
 
     async def accessibility_violations(self):
-        """Return the violations that axe reports, each as `rule, impact: elements`."""
+        """Return the violations that axe-core reports, each as `rule, impact: elements`."""
         if not await self.evaluate("'axe' in window"):
             source = Path(find_spec("axe_core_python").origin).with_name("axe.min.js")
             await self.command("Runtime.evaluate", expression=source.read_text(encoding="utf-8"))

@@ -62,7 +62,7 @@ def yunet_file(tmp_path_factory):
 
     model = onnx.load(yunet.FILE)
     graph = model.graph
-    first = graph.node[3]  # `prepared` has inserted three nodes before it
+    first = graph.node[3]  # `prepare_graph` has inserted three nodes before it
     del graph.node[:3]
     weight = next(w for w in graph.initializer if w.name == first.input[1])
     flipped = numpy_helper.to_array(weight)[:, ::-1].copy()
@@ -126,9 +126,10 @@ def build_model(
     from onnx import TensorProto, helper, numpy_helper
 
     count, size = outputs or len(labels), channels * side * side
+    # Small weights, so that no probability is close to 0 or 1.
     weights = np.random.default_rng(seed).normal(0, 0.05 / size, (size, count)).astype(np.float32)
     if foreign:
-        weights = weights * 255  # its pixels are from 0 to 1
+        weights = weights * 255  # FOREIGN_SIDECAR divides the pixels by 255
         pixels = ("image", TensorProto.FLOAT, [batch, side, side, channels])
         logits = result = "scores"
     else:
@@ -170,7 +171,7 @@ def tiny_model(tmp_path_factory):
 
 @pytest.fixture
 def mien(monkeypatch, capsys):
-    """Run the command line in this process: `mien("analyze", path)` -> exit status, out, err."""
+    """Run the command line in this process: `mien("analyze", path)` -> exit code, out, err."""
 
     def run(*arguments):
         from mien import cli

@@ -14,11 +14,11 @@ pytest.importorskip("hatchling")
 import hatch_build
 
 
-def test_the_packaged_graph_is_current():
+def test_the_packaged_graph_is_up_to_date():
     assert hatch_build.is_prepared(yunet.FILE)
 
 
-def test_a_missing_damaged_or_unprepared_file_is_rebuilt(yunet_file, tmp_path):
+def test_a_missing_damaged_or_unprepared_file_is_not_up_to_date(yunet_file, tmp_path):
     (tmp_path / "damaged.onnx").write_bytes(b"no network")
     for path in (tmp_path / "missing.onnx", tmp_path / "damaged.onnx", yunet_file):
         assert not hatch_build.is_prepared(path)
@@ -40,7 +40,7 @@ def test_a_file_with_another_digest_is_rejected(monkeypatch):
         hatch_build.read_published_file()
 
 
-def test_a_failed_download_names_the_option_to_build_without_it(monkeypatch):
+def test_the_error_for_a_failed_download_names_the_option_to_build_offline(monkeypatch):
     monkeypatch.setattr(hatch_build, "SOURCE_PACKAGE", "no-such-package-of-mien==0")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)

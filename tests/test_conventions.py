@@ -15,7 +15,7 @@ import mien
 from tests.paths import ROOT
 from tests.server.serving import write_video
 
-EXAMPLES = [
+CODE_BLOCKS = [
     (page, number, code)
     for page in ("README.md", "docs/python.md")
     for number, code in enumerate(
@@ -26,8 +26,10 @@ EXAMPLES = [
         )
     )
 ]
-WITHOUT_LAB = ["mien", *(module.name for module in pkgutil.walk_packages(mien.__path__, "mien.")
-                   if not module.name.startswith(("mien.lab", "mien.__main__")))]  # fmt: skip
+
+MODULES = ["mien", *(module.name for module in pkgutil.walk_packages(mien.__path__, "mien.")
+           if not module.name.startswith(("mien.lab", "mien.__main__")))]  # fmt: skip
+"""The modules outside the laboratory, except the entry point."""
 
 SOURCES = sorted((ROOT / "src" / "mien").rglob("*.py"))
 
@@ -48,8 +50,8 @@ for name in {modules}:
 """
 
 
-def test_each_module_outside_the_lab_imports_alone_and_without_torch():
-    process = run(sys.executable, "-c", IMPORT_EACH_ALONE.format(modules=WITHOUT_LAB))
+def test_each_module_outside_the_lab_imports_alone_and_without_libraries_of_the_lab():
+    process = run(sys.executable, "-c", IMPORT_EACH_ALONE.format(modules=MODULES))
     assert process.returncode == 0, process.stderr
 
 
@@ -171,8 +173,8 @@ def test_no_module_has_a_generic_name():
     assert not banned & {path.stem for path in SOURCES}
 
 
-@pytest.mark.parametrize(("page", "number", "code"), EXAMPLES)
-def test_the_code_of_the_documents_runs(page, number, code, tmp_path, photo):
+@pytest.mark.parametrize(("page", "number", "code"), CODE_BLOCKS)
+def test_the_code_in_the_readme_and_the_python_docs_runs(page, number, code, tmp_path, photo):
     if "to_dataframe" in code:
         pytest.importorskip("pandas")
     (tmp_path / "images").mkdir()

@@ -72,13 +72,13 @@ def test_results_and_errors_of_paths_are_named_by_their_path(images):
     assert names(table) == ["a.png", "wall.png", "z.jpg", "bad.png", "missing.png"]
 
 
-def test_names_may_be_numbers(images):
+def test_names_of_bytes_may_be_numbers(images):
     content = Path(images["path"][1].as_py()).read_bytes()
     for values in ([7, None], [7.5, 0.0], [True, False]):
         inputs = pa.table({"content": [content, b"text"], "id": values})
         table = distributed.Faces("content", "id")(inputs)
-        names = [str(value) if value is not None else "bytes" for value in values]
-        assert table["source"].to_pylist() == names
+        expected = [str(value) if value is not None else "bytes" for value in values]
+        assert table["source"].to_pylist() == expected
 
 
 def test_a_data_frame_may_have_path_objects_and_other_columns(images):
@@ -127,8 +127,8 @@ def test_a_missing_column_is_an_error(images):
 @pytest.mark.distributed
 def test_faces_in_other_processes_are_the_same(images):
     faces = distributed.Faces()
-    faces(images)
-    assert len(pickle.dumps(faces)) < 300
+    faces(images)  # loads the models
+    assert len(pickle.dumps(faces)) < 300  # the models are not pickled
     parts = [images.slice(0, 2), images.slice(4, 1)]
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:
         table = pa.concat_tables(pool.map(faces, parts))
@@ -137,7 +137,7 @@ def test_faces_in_other_processes_are_the_same(images):
 
 # The engines, if they are installed: pip install ray pyspark dask
 
-IGNORE_WARNINGS = pytest.mark.filterwarnings("ignore")
+IGNORE_WARNINGS = pytest.mark.filterwarnings("ignore")  # of the engines about themselves
 
 
 @pytest.mark.distributed

@@ -12,7 +12,7 @@ from mien import labels
 from mien.errors import UserError
 from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT, SYNONYMS, canonical_label, restrict_labels
 
-probability_arrays = arrays.arrays(
+arrays_of_eight_columns = arrays.arrays(
     np.float64, st.tuples(st.integers(1, 6), st.just(8)), elements=st.floats(0, 1)
 )
 
@@ -37,14 +37,14 @@ def test_the_error_for_an_unknown_emotion_lists_all_labels(name):
         canonical_label(name)
 
 
-@given(probability_arrays)
+@given(arrays_of_eight_columns)
 def test_restricted_rows_keep_their_proportions(values):
     restricted = restrict_labels(values, EMOTIONS_AND_CONTEMPT, EMOTIONS)
     assert restricted.shape == (len(values), 7)
     assert np.allclose(restricted.sum(1), 1, atol=1e-9)
     kept = values[:, :7]
     for row, shares in zip(kept, restricted, strict=True):
-        if row.sum() > 1e-300:
+        if row.sum() > 1e-300:  # division by a smaller, subnormal sum is not exact
             assert np.allclose(shares, row / row.sum(), atol=1e-9)
 
 

@@ -57,6 +57,7 @@ def run(folder, *arguments):
 
 
 def test_text_in_other_scripts_is_drawn(folder):
+    """Fonts are also searched in the home."""
     code = (
         "from mien.visualization import fonts; fonts.fit_text('\u041f\u0451\u0442\u0440', 22, 900)"
     )

@@ -26,7 +26,10 @@ def analyzer(tiny_model):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Three images, a text file with the suffix of an image, and a video of ten frames."""
+    """Three images, a text file with the suffix of an image, and a video of ten frames.
+
+    In the order of their names, the video comes before the last image.
+    """
     path = tmp_path_factory.mktemp("inputs")
     for name in ("a.png", "b.png", "z.png"):
         Image.new("RGB", (40, 30), "gray").save(path / name)
@@ -75,7 +78,7 @@ def test_options_apply_to_videos(folder, analyzer, two_pass):
         selection=FrameSelection(every=4, start=0.12), smoothing=0.0, two_pass=two_pass
     )
     results, _ = run([Source.parse(str(folder / "d.mp4"))], analyzer, options=options)
-    assert names(results) == ["d.mp4 3", "d.mp4 7"]
+    assert names(results) == ["d.mp4 3", "d.mp4 7"]  # at 0.12 s and 0.28 s
     for face in (face for result in results for face in result):
         assert face.smoothed == pytest.approx(face.emotions)
 
@@ -159,5 +162,6 @@ def test_progress_bars_are_shown_on_a_terminal_and_keep_all_frames(
             sources, analyzer, callbacks=Callbacks(on_error=lambda _: None, track_progress=progress)
         )
     assert len(results) == 13
+    # Title, total and completed: three images, the video of 0.4 seconds, and the fourth image.
     expected = [("analyzing", 4, 3), ("d.mp4", 1, 0), ("analyzing", 4, 4)]
     assert bars == (expected if is_terminal else [])

@@ -28,6 +28,10 @@ NAMES = {
     "e\udce9.png": "e\\udce9.png",
     "=cmd|' C'!A0.png": "=cmd|' C'!A0.png",
 }
+"""File names with control characters, a byte that is not UTF-8, or a formula -> printed name."""
+
+STORED_SOURCES = {f"images/{name}".replace("\udce9", "\\udce9") for name in NAMES}
+"""The names in records: unchanged, except for the byte that is not UTF-8."""
 
 
 @pytest.mark.parametrize(("name", "expected"), NAMES.items())
@@ -54,6 +58,7 @@ def test_escaped_text_is_one_printable_line(text):
 
 @pytest.fixture
 def folder(tmp_path, photo):
+    """A folder `images` with a photograph under each name, and a text file with the suffix .jpg."""
     folder = tmp_path / "images"
     folder.mkdir()
     for name in NAMES:
@@ -74,24 +79,22 @@ def test_messages_are_escaped_but_records_in_files_have_the_original_names(folde
     outputs = [word for suffix in ("jsonl", "csv", "parquet") for word in ("--to", f"a.{suffix}")]
     out, err = analyze(folder, tiny_model, *outputs)
     assert all(line.isprintable() for line in (out + err).splitlines())
-    assert len(err.splitlines()) == len(NAMES)
+    assert len(err.splitlines()) == len(NAMES)  # one error for each text file
     out, _ = analyze(folder, tiny_model)
     assert all(line.isprintable() for line in out.splitlines())
     assert "images/a\\x1b]0;title\\x07.png" in out
 
-    names = {f"images/{name}".replace("\udce9", "\\udce9") for name in NAMES}
     lines = (folder.parent / "a.jsonl").read_text("utf-8").splitlines()
-    assert {json.loads(line)["source"] for line in lines} == names
-    assert set(pq.read_table(folder.parent / "a.parquet")["source"].to_pylist()) == names
+    assert {json.loads(line)["source"] for line in lines} == STORED_SOURCES
+    assert set(pq.read_table(folder.parent / "a.parquet")["source"].to_pylist()) == STORED_SOURCES
     with open(folder.parent / "a.csv", encoding="utf-8-sig", newline="") as file:
-        assert {row["source"] for row in csv.DictReader(file)} == names
+        assert {row["source"] for row in csv.DictReader(file)} == STORED_SOURCES
 
 
 def test_printed_records_are_escaped_and_parse_to_the_original_names(folder, tiny_model):
     out, _ = analyze(folder, tiny_model, "--json")
     assert all(line.isprintable() for line in out.splitlines())
-    names = {f"images/{name}".replace("\udce9", "\\udce9") for name in NAMES}
-    assert {json.loads(line)["source"] for line in out.splitlines()} == names
+    assert {json.loads(line)["source"] for line in out.splitlines()} == STORED_SOURCES
 
 
 def test_two_names_that_are_not_utf8_remain_distinct(tmp_path, photo, tiny_model):

@@ -18,8 +18,8 @@ INT16_MIN, INT16_MAX = -(2**15), 2**15 - 1
 
 def multiply(x, w, saturate):
     """(N, K) uint8 @ (K, M) int8 -> (N, M) float64; if `saturate`, sums of pairs saturate."""
-    x, w = (np.pad(a, [(0, a.shape[axis] % 2 * (axis == k)) for k in (0, 1)])
-            for a, axis in ((x, 1), (w, 0)))  # fmt: skip
+    unpaired = x.shape[1] % 2  # an odd K is padded with a zero
+    x, w = np.pad(x, [(0, 0), (0, unpaired)]), np.pad(w, [(0, unpaired), (0, 0)])
     sums = x.astype(np.float64) @ w  # exact, because sums are far below 2**53
     if saturate:
         x, w = x.astype(np.int32), w.astype(np.int32)
@@ -63,7 +63,7 @@ class Quantized(OpRun):
 def probabilities(path, faces, saturate):
     """The first output of an int8 model, with or without saturation: (N, K) float32."""
     session = evaluator(path, saturate)
-    batches = (faces[k : k + 25] for k in range(0, len(faces), 25))
+    batches = (faces[k : k + 25] for k in range(0, len(faces), 25))  # to limit the memory
     return np.concatenate([session.run(None, {"faces": batch})[0] for batch in batches])
 
 
@@ -78,6 +78,7 @@ def evaluator(path, saturate):
         assert (x.op_type, w.op_type) == ("DequantizeLinear",) * 2, f"{node.name} is not quantized"
         inputs = [*x.input, *w.input[:2], node.input[2]]
         attributes = [a for a in node.attribute if a.name in ("pads", "strides")]
+        # `Quantized` computes neither grouped convolutions nor untransposed weights.
         assert all(a.i == 1 for a in node.attribute if a.name in ("group", "transB"))
         replacement = helper.make_node("Quantized", inputs, node.output, domain=DOMAIN)
         replacement.attribute.extend(

@@ -23,13 +23,17 @@ def crops(count, channels=1, side=8, seed=0):
 
 
 def faces(count):
-    """Faces of FER2013's PublicTest, on which no model was trained; synthetic ones without it."""
+    """Return (count, 1, 48, 48) uint8 faces of FER2013's PublicTest; synthetic ones without it.
+
+    No packaged model was trained on PublicTest.
+    """
     folder = SHARED / "fer2013"
     if not folder.is_dir():
         return tiny.faces(np.arange(count) % 7)[:, None]
     with open(folder / "labels.csv", newline="") as file:
         is_held_out = [row["usage"] == "PublicTest" for row in csv.DictReader(file)]
     faces_of_files = []
+    # Each file is a grid of four columns of faces. The last two have only faces of PublicTest.
     for path in sorted(folder.glob("faces_*.webp"))[-2:]:
         with Image.open(path) as image:
             grid = np.asarray(image.convert("L"))
@@ -45,6 +49,7 @@ def top_label_agreement(shares, others):
 
 
 def load_error(path):
+    """Return the one-line message of the error that loading a model raises."""
     with pytest.raises(UserError) as caught:
         Classifier(path)
     assert "\n" not in str(caught.value)
@@ -187,8 +192,8 @@ def test_outputs_that_are_not_probabilities_are_an_error(make_model):
 
 
 def test_default_int8_agrees_with_default():
-    crops = faces(400)
-    shares = [Classifier(weights.model(name))(crops) for name in ("default", "default-int8")]
+    inputs = faces(400)
+    shares = [Classifier(weights.model(name))(inputs) for name in ("default", "default-int8")]
     # Synthetic faces are unlike those of the training, so fewer predictions are confident.
     min_agreement = 0.97 if (SHARED / "fer2013").is_dir() else 0.9
     assert top_label_agreement(*shares) >= min_agreement
@@ -197,10 +202,10 @@ def test_default_int8_agrees_with_default():
 @pytest.mark.slow
 def test_default_int8_is_exact_on_cpus_that_saturate():
     """x86 CPUs without VNNI add pairs of products in 16 bits; 7-bit weights fit."""
-    crops = faces(50)
+    inputs = faces(50)
     path = weights.model("default-int8").path
-    onnx_runtime = Classifier(path)(crops)
-    exact, saturated = (saturation.probabilities(path, crops, saturate=s) for s in (False, True))
+    onnx_runtime = Classifier(path)(inputs)
+    exact, saturated = (saturation.probabilities(path, inputs, saturate=s) for s in (False, True))
     assert np.abs(exact - onnx_runtime).max() < 0.02
     assert np.array_equal(exact, saturated)
 
@@ -211,6 +216,7 @@ def test_a_named_pipe_is_not_opened(tmp_path):
 
 
 def onnx_file(path, nodes, initializers, shape=("N", 1, 8, 8)):
+    """Write a model of two emotions, whose `nodes` compute "probabilities" from "logits"."""
     from onnx import TensorProto, helper, save
 
     graph = helper.make_graph(
@@ -237,11 +243,12 @@ def test_an_endless_graph_is_an_error_after_a_time_limit(tmp_path, monkeypatch):
     def value(name, kind, shape=()):
         return helper.make_tensor_value_info(name, kind, shape)
 
+    number = TensorProto.FLOAT
     body = helper.make_graph(
         [helper.make_node("Identity", [name], [f"next_{name}"]) for name in ("go", "x")],
         "body",
-        [value("k", TensorProto.INT64), value("go", TensorProto.BOOL), value("x", 1, None)],
-        [value("next_go", TensorProto.BOOL), value("next_x", 1, None)],
+        [value("k", TensorProto.INT64), value("go", TensorProto.BOOL), value("x", number, None)],
+        [value("next_go", TensorProto.BOOL), value("next_x", number, None)],
     )
     nodes = [
         helper.make_node("Loop", ["", "true", "logits"], ["last"], body=body),
@@ -256,6 +263,7 @@ def test_an_endless_graph_is_an_error_after_a_time_limit(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("location", ["/dev/zero", "../../outside.bin", "missing.bin", "pipe.bin"])
 def test_weights_in_an_external_file_are_an_error(tmp_path, location):
+    import onnx
     from onnx import TensorProto, helper, numpy_helper
 
     os.mkfifo(tmp_path / "pipe.bin")
@@ -266,8 +274,7 @@ def test_weights_in_an_external_file_are_an_error(tmp_path, location):
     entry.key, entry.value = "location", location
     nodes = [helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1)]
     path = onnx_file(tmp_path / "external.onnx", nodes, [])
-    import onnx
-
+    # Added here, because `onnx.save` would open the external file.
     model = onnx.load(path)
     model.graph.initializer.append(weights)
     path.write_bytes(model.SerializeToString())

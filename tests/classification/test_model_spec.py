@@ -20,7 +20,7 @@ from mien.classification.model_spec import (
 from mien.errors import UserError
 from mien.labels import EMOTIONS
 
-VALID = """
+VALID_SIDECAR = """
 labels = ["neutral", "Happiness", "surprise"]
 side = 64
 input = "image"
@@ -36,6 +36,7 @@ margin = 0.25
 images = arrays.arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40), st.just(3)))
 coordinates = st.floats(-60, 100)
 lengths = st.floats(0, 90)
+"""Strategies of images, and of the position and size of boxes, which may lie outside of them."""
 
 
 def sidecar(tmp_path, text):
@@ -59,7 +60,7 @@ def test_a_specification_can_be_restored_from_its_metadata():
         ({"mien.margin": "wide"}, ["N", 1, 48, 48]),
         ({"mien.margin": "nan"}, ["N", 1, 48, 48]),
         ({}, ["N", 1, "side", "side"]),
-        ({}, ["N", 2304]),
+        ({}, ["N", 48 * 48]),
         ({}, ["N", 2, 48, 48]),
     ],
 )
@@ -70,7 +71,7 @@ def test_invalid_metadata_is_an_error(changes, shape):
 
 
 def test_a_sidecar_sets_every_field(tmp_path):
-    spec = from_sidecar(sidecar(tmp_path, VALID))
+    spec = from_sidecar(sidecar(tmp_path, VALID_SIDECAR))
     assert spec.labels == ("neutral", "happy", "surprise")
     assert (spec.side, spec.channels, spec.margin) == (64, 1, 0.25)
     assert (spec.input, spec.output) == ("image", "scores")
@@ -106,9 +107,9 @@ def test_only_labels_and_side_are_required(tmp_path):
     ],
 )
 def test_an_invalid_sidecar_is_an_error_that_names_the_field(tmp_path, old, new, field):
-    assert old in VALID
+    assert old in VALID_SIDECAR
     with pytest.raises(UserError, match=field):
-        from_sidecar(sidecar(tmp_path, VALID.replace(old, new)))
+        from_sidecar(sidecar(tmp_path, VALID_SIDECAR.replace(old, new)))
 
 
 def test_a_sidecar_that_is_not_utf8_is_an_error(tmp_path):
@@ -213,7 +214,7 @@ def test_the_card_is_stored_as_json():
         {"mien.labels": "happy," + "x" * 10**6},
     ],
 )
-def test_absurd_metadata_is_an_error_of_one_short_sentence(changes):
+def test_absurd_metadata_is_a_short_error_in_one_line(changes):
     metadata = ModelSpec(EMOTIONS, side=48).to_metadata("0.1") | changes
     with pytest.raises(UserError) as caught:
         from_metadata(metadata, ["N", 1, 48, 48])
@@ -243,12 +244,13 @@ def test_absurd_metadata_is_an_error_of_one_short_sentence(changes):
         ("unknown", "'" + "x" * 2**21 + "'"),
     ],
 )
-def test_an_absurd_sidecar_is_an_error_of_one_short_sentence(tmp_path, field, value):
-    lines = [line for line in VALID.splitlines() if line and not line.startswith(field)]
+def test_an_absurd_sidecar_is_a_short_error_in_one_line(tmp_path, field, value):
+    lines = [line for line in VALID_SIDECAR.splitlines() if line and not line.startswith(field)]
     path = sidecar(tmp_path, "\n".join([*lines, f"{field} = {value}"]))
     with pytest.raises(UserError) as caught:
         from_sidecar(path)
     assert len(str(caught.value)) < 500 + len(str(path))
+    assert "\n" not in str(caught.value)
 
 
 def test_a_sidecar_that_is_not_a_regular_file_is_an_error(tmp_path):

@@ -27,7 +27,7 @@ def smile_explanation(photo, tmp_path_factory):
 
 
 def predict_contrast_at(row, column):
-    """Return a model whose share depends only on the contrast around one pixel."""
+    """Return a function like a model whose share depends only on the contrast around a pixel."""
 
     def shares(crops):
         patch = crops[:, 0, row - 4 : row + 5, column - 4 : column + 5].astype(float)
@@ -45,7 +45,8 @@ def test_the_map_peaks_at_the_pixel_that_the_share_depends_on(row, column, seed)
     assert importance.shape == (SIDE, SIDE)
     assert importance.dtype == np.float32
     assert np.hypot(top[0] - row, top[1] - column) <= 5
-    is_far = np.hypot(*np.ogrid[-row : SIDE - row, -column : SIDE - column]) > 30
+    distances = np.hypot(*np.ogrid[-row : SIDE - row, -column : SIDE - column])
+    is_far = distances > 30  # pixels; the mask has a standard deviation of 6
     assert np.abs(importance[is_far]).max(initial=0) < importance.max() / 10
 
 
@@ -59,7 +60,8 @@ def test_regions_are_hidden_in_row_major_order():
     occluded = occlusion.occluded_crops(crop)
     assert occluded.shape == (occlusion.GRID**2, 3, SIDE, SIDE)
     change = np.abs(occluded.astype(int) - crop).sum(1)
-    for region, (row, column) in ((0, (0, 0)), (occlusion.GRID - 1, (0, 1)), (-1, (1, 1))):
+    upper_left, upper_right, lower_right = (0, (0, 0)), (occlusion.GRID - 1, (0, 1)), (-1, (1, 1))
+    for region, (row, column) in (upper_left, upper_right, lower_right):
         rows, columns = np.nonzero(change[region])
         assert abs(np.median(rows) - row * SIDE) < SIDE / 3
         assert abs(np.median(columns) - column * SIDE) < SIDE / 3
@@ -82,8 +84,9 @@ def test_a_smile_is_explained_by_the_mouth(smile_explanation):
     assert bottom > 2 * top
     assert bottom > 0.005
     rows = importance_table(smile_explanation)
-    assert [row[0] for row in rows] == ["top", "middle", "bottom"]
-    assert max(map(float, rows[2][1:])) == pytest.approx(100 * bottom, abs=0.06)
+    assert [name for name, *_ in rows] == ["top", "middle", "bottom"]
+    _, *bottom_points = rows[-1]  # percentage points, rounded to one decimal
+    assert max(map(float, bottom_points)) == pytest.approx(100 * bottom, abs=0.06)
 
 
 def test_any_emotion_of_the_model_can_be_explained(photo):
@@ -127,7 +130,7 @@ def test_the_image_has_a_row_per_face(smile_explanation, count):
 def test_the_command_prints_the_emotion_and_draws_an_image(mien, photo, tmp_path):
     code, out, _ = mien("explain", photo, "--to", tmp_path / "why.png")
     assert code == 0
-    assert "face 0: happy 9" in out
+    assert "face 0: happy 9" in out  # 90 to 99 %
     assert "bottom" in out
     with Image.open(tmp_path / "why.png") as image:
         assert image.width == importance_map.FIGURE_WIDTH

@@ -15,17 +15,20 @@ from mien.labels import EMOTIONS_AND_CONTEMPT
 from mien.onnx_runtime import open_session
 from tests.classification import saturation
 
+HAPPY = EMOTIONS_AND_CONTEMPT.index("happy")
+
 INT8_MODELS = [name for name in weights.models() if name.endswith("-int8")]
 
 
 def overflowing_model() -> onnx.ModelProto:
-    """An int8 model with a sum above 32 bits, for which int8 kernels compute the wrong sign.
+    """Return an int8 model with a sum for which int8 kernels compute the wrong sign.
 
-    All of its 48 x 48 x 32 activations are 255, and the weights of "happy" are 127.
+    All of its 48 x 48 x 32 activations are 255, and the weights of "happy" are 127. The sum of
+    their products, 2.4e9, is above the maximum of 32-bit integers, 2.1e9.
     """
     copies = 32
     quantized = np.zeros((48 * 48 * copies, 8), np.int8)
-    quantized[:, 3] = 127
+    quantized[:, HAPPY] = 127
     constants = {
         "weights": quantized, "copies": np.array([1, copies]), "white": np.float32(255),
         "one": np.float32(1), "zero": np.uint8(0), "weight_zero": np.int8(0),
@@ -61,12 +64,12 @@ def test_a_model_that_int8_kernels_compute_wrongly_runs_in_float32(tmp_path):
     proto, path = overflowing_model(), tmp_path / "overflow.onnx"
     faces = np.zeros((2, 1, 48, 48), np.uint8)
     onnx.save(proto, path)
-    assert Classifier(path)(faces)[0, 3] == pytest.approx(0, abs=1e-3)
+    assert Classifier(path)(faces)[0, HAPPY] == pytest.approx(0, abs=1e-3)
     quantization.add_self_test(proto)
     onnx.save(proto, path)
     with pytest.warns(UserWarning, match="overflow .* int8 .* float32"):
         classify = Classifier(path)
-    assert classify(faces)[0, 3] == pytest.approx(1, abs=1e-3)
+    assert classify(faces)[0, HAPPY] == pytest.approx(1, abs=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +93,7 @@ def test_packaged_int8_models_pass_their_self_test(name):
 
 
 def with_8_bit_weights(path) -> onnx.ModelProto:
-    """The same int8 model with weights of 8 instead of 7 bits."""
+    """Return an int8 model of 7-bit weights with the same weights in 8 bits."""
     proto = onnx.load(path)
     tensors = {tensor.name: tensor for tensor in proto.graph.initializer}
     arrays = {name: numpy_helper.to_array(tensor) for name, tensor in tensors.items()}
@@ -118,9 +121,10 @@ def test_saturation_of_16_bit_sums_fails_the_self_test(tmp_path):
     assert np.abs(saturated[0] - expected).max() > 2 * self_test.TOLERANCE
 
 
-def test_inputs_are_the_same_at_every_load():
+def test_inputs_never_change_and_those_of_larger_models_are_enlarged():
     gray, rgb = self_test.inputs(1, 48), self_test.inputs(3, 96)
     assert gray.shape == (4, 1, 48, 48)
     assert np.array_equal(rgb[:, 2, ::2, ::2], gray[:, 0])
+    # Model files contain the outputs for these values.
     assert gray[:, 0, 0, 0].tolist() == [128, 114, 0, 0]
     assert set(np.unique(gray[2:])) == {0, 255}

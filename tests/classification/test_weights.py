@@ -9,11 +9,10 @@ from mien.classification.classifier import Classifier
 from mien.errors import UserError
 
 
-def test_files_that_begin_with_an_underscore_are_not_listed():
-    packaged = weights.models()
-    assert "default" in packaged
-    assert not [name for name in packaged if name.startswith("_")]
-    assert weights.model("default") == packaged["default"]
+def test_the_default_model_is_listed_first():
+    name, file = next(iter(weights.models().items()))
+    assert name == "default"
+    assert weights.model("default") == file
 
 
 def test_every_packaged_model_has_both_heads():
@@ -24,13 +23,14 @@ def test_every_packaged_model_has_both_heads():
             assert ("contempt" in classify.spec.labels) == (not name.endswith("-labels"))
 
 
-def test_models_of_the_repository_are_listed(monkeypatch, tmp_path):
+def test_models_of_the_repository_are_listed_without_those_with_an_underscore(
+    monkeypatch, tmp_path
+):
     for name in ("best.onnx", "_private.onnx"):
         (tmp_path / name).write_bytes(b"x")
     monkeypatch.setattr(weights, "REPOSITORY_FOLDER", tmp_path)
     assert weights.model("best") == (tmp_path / "best.onnx", "")
     assert weights.model("best-labels") == (tmp_path / "best.onnx", "labels")
-    assert next(iter(weights.models())) == "default"
     assert "_private" not in weights.models()
     monkeypatch.setattr(weights, "REPOSITORY_FOLDER", tmp_path / "missing")
     with pytest.raises(UserError, match="best"):
@@ -53,6 +53,9 @@ def test_a_path_selects_a_file_and_a_head(tmp_path):
 
 
 def test_an_unreadable_file_is_an_error(monkeypatch, tmp_path):
-    monkeypatch.setattr(Path, "is_file", lambda _: (_ for _ in ()).throw(PermissionError(13, "No")))
+    def is_file(_):
+        raise PermissionError(13, "No")
+
+    monkeypatch.setattr(Path, "is_file", is_file)
     with pytest.raises(UserError, match=r"m\.onnx: No"):
         weights.model(str(tmp_path / "m.onnx"))

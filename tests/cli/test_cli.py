@@ -157,6 +157,7 @@ def test_an_output_that_fails_at_the_end_is_reported_and_the_others_are_written(
     if bad == "bad.csv":
         (hint,) = hints
         assert "--resume" in hint
+        # "repeat the command with --resume but without --to a.jsonl, --to c.csv, --to d.png."
         omitted = re.findall(r"--to (\S+?)[,.]?(?= |$)", hint)
         assert omitted == [str(path) for path in outputs if path.name != bad]
         monkeypatch.undo()
@@ -172,7 +173,7 @@ def test_an_output_that_fails_during_the_run_is_reported_once(mien, tmp_path):
     code, _, err = mien("analyze", tmp_path / "pages.tif", "--to", single, "--to", table)
     assert code == 2
     assert "single.png" in single_error(err)
-    assert len(table.read_text().splitlines()) == 4
+    assert len(table.read_text().splitlines()) == 4  # the header and a row for each of three pages
     assert not single.exists()
 
 
@@ -193,7 +194,7 @@ def test_only_the_failing_images_of_a_folder_are_missing(mien, folder, tmp_path,
 
 
 def test_the_run_ends_if_no_output_remains(mien, photo, tmp_path):
-    (tmp_path / "a.csv.part").write_text("{}\n")
+    (tmp_path / "a.csv.part").write_text("{}\n")  # of an earlier run; it is not overwritten
     code, out, err = mien("analyze", photo, "--to", tmp_path / "a.csv")
     assert code == 2
     assert "a.csv.part" in single_error(err)
@@ -206,7 +207,7 @@ def test_strict_exits_3_without_a_face(mien, folder):
     assert "no face detected" in out
     assert mien("analyze", folder / "c.png", "--strict")[0] == 3
     assert mien("analyze", folder / "a.png", "--strict")[0] == 0
-    assert mien("analyze", folder, "--strict")[0] == 2
+    assert mien("analyze", folder, "--strict")[0] == 2  # b.jpg cannot be read
 
 
 def test_inputs_and_globs_are_combined(mien, folder):
@@ -222,8 +223,9 @@ def test_many_images_are_printed_as_lines_and_counted(mien, folder):
     (folder / "b.jpg").unlink()
     code, out, _ = mien("analyze", folder)
     assert code == 0
-    assert out.splitlines()[-1] == "12 images, 2 faces"
-    assert len(out.splitlines()) == 13
+    *lines, count = out.splitlines()
+    assert count == "12 images, 2 faces"
+    assert len(lines) == 12
 
 
 @pytest.mark.parametrize(
@@ -327,7 +329,8 @@ def test_no_summary_of_a_command_is_truncated_in_help(mien, monkeypatch):
 def test_the_help_of_every_command_has_an_example(mien, command):
     code, out, _ = mien(command, "--help")
     assert code == 0
-    assert f"mien {command}" in out.split("Usage:", 1)[1].split("\n", 1)[1]
+    _usage_line, text = out[out.index("Usage:") :].split("\n", 1)
+    assert f"mien {command}" in text
 
 
 @pytest.mark.parametrize(
@@ -413,16 +416,20 @@ def test_the_program_runs_atexit_functions(arguments, code):
         f"sys.argv = {['mien', *arguments]}\n"
         "program()"
     )
-    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True,
-                          check=False)  # fmt: skip
-    assert (process.returncode, process.stdout[-10:]) == (code, "registered")
+    process = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert process.returncode == code
+    assert process.stdout.endswith("registered")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_behind_standard_output_is_an_error(photo, tiny_model):
     arguments = ("analyze", photo, "--model", tiny_model, "--detector", "whole", "--json")
     with open("/dev/full", "w") as full:
-        process = subprocess.run([sys.executable, "-m", "mien", *arguments], stdout=full,
-                              stderr=subprocess.PIPE, text=True, check=False)  # fmt: skip
+        process = subprocess.run(
+            [sys.executable, "-m", "mien", *arguments],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
     assert process.returncode == 2
     assert "disk is full" in single_error(process.stderr)

@@ -24,7 +24,7 @@ def hangup_is_not_ignored():
 
 
 def start(*arguments, **options):
-    """Start mien in a process."""
+    """Start mien in a process; `options` are those of `subprocess.Popen`."""
     command = [sys.executable, "-m", "mien", *map(str, arguments)]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **options)
 
@@ -36,7 +36,7 @@ def wait_for_record(process, partial_file):
 
 
 def take_controlling_terminal():
-    """Make standard input the terminal whose end sends SIGHUP to this process."""
+    """Make standard input the controlling terminal, whose end sends SIGHUP to this process."""
     import fcntl
     import termios
 
@@ -45,6 +45,7 @@ def take_controlling_terminal():
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
+    """A video of 80 seconds."""
     path = tmp_path_factory.mktemp("clips") / "clip.mp4"
     write_video(path, [np.full((48, 64, 3), k % 200, np.uint8) for k in range(2000)])
     return path
@@ -95,8 +96,10 @@ def test_a_closed_terminal_exits_with_the_code_of_sighup(command, tmp_path):
 
 
 def test_an_ignored_signal_remains_ignored(command, tmp_path):
-    process = start(*command, "--until", 4, "--to", tmp_path / "a.jsonl",
-                preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))  # fmt: skip
+    process = start(
+        *command, "--until", 4, "--to", tmp_path / "a.jsonl",
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    )  # fmt: skip
     wait_for_record(process, tmp_path / "a.jsonl.part")
     process.send_signal(signal.SIGHUP)
     process.communicate(timeout=60)
@@ -127,8 +130,8 @@ def test_a_signal_during_an_import_takes_effect_after_it(tmp_path):
 def test_sighup_shuts_the_server_down_and_ends_it_like_sigterm(tiny_model, tmp_path):
     environment = {**os.environ, "TMPDIR": str(tmp_path), "MIEN_TOKEN": ""}
     process = start("serve", "--port", 0, "--model", tiny_model, env=environment)
-    process.stderr.readline()
-    assert list(tmp_path.iterdir())
+    process.stderr.readline()  # the server is listening
+    assert list(tmp_path.iterdir())  # its folder for temporary files
     process.send_signal(signal.SIGHUP)
     assert process.communicate(timeout=60)[1] == ""
     assert process.returncode == -signal.SIGTERM

@@ -18,6 +18,7 @@ def clock(monkeypatch):
 
 
 def train(log, clock, epochs=20, steps=10, seconds_per_step=3.0, first_epoch=0):
+    """Report the epochs and steps of a training to `log`; by default, it takes ten minutes."""
     for epoch in range(first_epoch, epochs):
         log("epoch", epoch, epochs, ENTRY | {"epoch": epoch} if epoch else None)
         for step in range(steps):
@@ -30,7 +31,7 @@ def test_a_line_per_minute_has_the_epoch_the_metrics_and_the_remaining_time(cloc
     captured = capsys.readouterr()
     lines = captured.err.splitlines()
     assert captured.out == ""
-    assert len(lines) == 10  # 20 epochs of half a minute
+    assert len(lines) == 10
     assert lines[0] == (
         "tiny: epoch 2 of 20, loss 1.235, training accuracy 63.1 %, "
         "FER+ accuracy 70.0 %, 9 min left"
@@ -56,12 +57,12 @@ def test_a_short_training_prints_nothing(clock, capsys):
 def test_the_remaining_time_of_a_resumed_run_is_extrapolated_from_the_epochs_since_resuming(
     clock, capsys
 ):
-    train(TrainingLog("tiny"), clock, first_epoch=10)
+    train(TrainingLog("tiny"), clock, first_epoch=10)  # five minutes; the first line is after one
     assert capsys.readouterr().err.splitlines()[0].endswith(" 4 min left")
 
 
 def test_the_remaining_time_is_at_most_the_time_limit(clock, capsys):
-    train(TrainingLog("tiny", seconds=180), clock)
+    train(TrainingLog("tiny", seconds=180), clock)  # all epochs would take ten minutes
     assert [line.rsplit(", ")[-1] for line in capsys.readouterr().err.splitlines()[:3]] == [
         "2 min left", "1 min left", "under a minute left",
     ]  # fmt: skip

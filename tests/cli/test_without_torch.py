@@ -32,7 +32,8 @@ def test_the_leaderboard_needs_no_torch(tmp_path):
 def test_the_leaderboard_needs_torch_for_a_model_without_variant(tmp_path):
     pytest.importorskip("matplotlib")
     scores = json.loads((LEADERBOARD / "vgg19-slim-seed0.json").read_text())
-    scores["provenance"]["config"]["model"] = "vgg19"  # the variants are in a file that imports torch
+    # The variants of a family are in a module that imports torch.
+    scores["provenance"]["config"]["model"] = "vgg19"
     (tmp_path / "vgg19.json").write_text(json.dumps(scores))
     result = run_mien_without(LAB_PACKAGES, "leaderboard", ".", cwd=tmp_path)
     assert_names_the_extra(result, "torch", "lab")

@@ -1,6 +1,7 @@
 """All detectors of the registry: interface, accuracy, tiling, rotation."""
 
 import itertools
+import math
 import threading
 
 import cv2
@@ -41,13 +42,16 @@ def textures(size=(240, 320)):
 
 
 def detects_astronaut(detections):
-    (x, y, width, height), confidence = detections[0].box, detections[0].confidence
+    """Return whether the most confident detection is the astronaut's face, in the original size."""
+    (x, y), (*_, width, height) = center(detections[0]), detections[0].box
     left, top, right, bottom = FACE_REGION
-    inside = left < x + width / 2 < right and top < y + height / 2 < bottom
-    return inside and 60 < width < 200 and 60 < height < 200 and 0.5 <= confidence <= 1
+    is_inside = left < x < right and top < y < bottom
+    has_size = 60 < width < 200 and 60 < height < 200
+    return is_inside and has_size and 0.5 <= detections[0].confidence <= 1
 
 
 def are_valid(detections, pixels):
+    """Return whether detections are sorted by confidence, and their boxes touch the image."""
     height, width = pixels.shape[:2]
     confidences = [face.confidence for face in detections]
     return confidences == sorted(confidences, reverse=True) and all(
@@ -66,13 +70,18 @@ def detect():
 
 
 def rotate(pixels, degrees):
-    """Rotate an image clockwise on a larger gray background; also its (2, 3) matrix."""
+    """Rotate an image clockwise on a larger gray background; return it and the (2, 3) matrix."""
     height, width = pixels.shape[:2]
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), -degrees, 1)
     cos, sin = abs(matrix[0, 0]), abs(matrix[0, 1])
     size = round(height * sin + width * cos), round(height * cos + width * sin)
     matrix[:, 2] += (size[0] - width) / 2, (size[1] - height) / 2
     return cv2.warpAffine(pixels, matrix, size, borderValue=(127, 127, 127)), matrix
+
+
+def center(face):
+    x, y, width, height = face.box
+    return x + width / 2, y + height / 2
 
 
 # All detectors
@@ -161,6 +170,7 @@ def test_boxes_and_landmarks_agree_with_opencv(detect, astronaut, yunet_file, se
         str(yunet_file), "", (pixels.shape[1], pixels.shape[0]), yunet.MIN_CONFIDENCE
     )
     _, rows = opencv_detector.detect(np.ascontiguousarray(pixels[..., ::-1]))
+    # A row has the box (4 numbers), the landmarks (10) and the confidence.
     rows = sorted(rows.tolist(), key=lambda row: -row[-1])
     faces = detect(pixels)
     assert len(faces) == len(rows) >= 1
@@ -235,7 +245,8 @@ def test_tiles_cover_the_image_and_overlap(length):
     assert max(sizes) <= yunet.TILE_SIDE
     assert max(sizes) - min(sizes) <= 1
     for (_, end), (start, _) in itertools.pairwise(intervals):
-        assert end - start >= yunet.TILE_OVERLAP - 2
+        assert end - start >= yunet.TILE_OVERLAP - 2  # both ends are rounded
+    # There are not more tiles than needed.
     assert sum(end - start for start, end in intervals) <= length + len(intervals) * (
         yunet.TILE_OVERLAP + 1
     )
@@ -256,8 +267,8 @@ def test_faces_of_wide_tall_and_large_images_are_detected_once(detect, astronaut
         canvas[y : y + 460, x : x + 480] = head
     faces = detect(canvas)
     assert are_valid(faces, canvas)
-    expected = np.array([(x + 245, y + 215) for x, y in positions])
-    centers = np.array([(f.box[0] + f.box[2] / 2, f.box[1] + f.box[3] / 2) for f in faces])
+    expected = np.array([(x + 245, y + 215) for x, y in positions])  # the face's center in `head`
+    centers = np.array([center(face) for face in faces])
     assert len(centers) == len(expected)
     distances = np.hypot(*(centers[:, None] - expected[None]).transpose(2, 0, 1))
     assert (distances.min(0) < 40).all()
@@ -266,7 +277,7 @@ def test_faces_of_wide_tall_and_large_images_are_detected_once(detect, astronaut
 def test_a_face_that_fills_a_large_image_is_detected_once(detect, astronaut):
     head = cv2.resize(astronaut[20:230, 110:330], (3300, 3150))
     (face,) = detect(head)
-    assert 900 < face.box[2] < 1800
+    assert 900 < face.box[2] < 1800  # the face is about 40 % as wide as `head`
 
 
 def test_only_images_above_2560_pixels_are_searched_in_tiles(detect, astronaut, monkeypatch):
@@ -293,11 +304,9 @@ def test_a_rotated_head_has_the_emotions_of_the_upright_one(astronaut, degrees):
     analyzer = mien.Analyzer()
     pixels, matrix = rotate(astronaut[:300, 70:370], degrees)
     faces = analyzer.analyze(pixels)
-    center = matrix @ (223 - 70, 120, 1)
-    face = min(faces, key=lambda f: np.hypot(f.box[0] + f.box[2] / 2 - center[0],
-                                             f.box[1] + f.box[3] / 2 - center[1]))  # fmt: skip
-    assert np.hypot(face.box[0] + face.box[2] / 2 - center[0],
-                    face.box[1] + face.box[3] / 2 - center[1]) < 30  # fmt: skip
+    expected = matrix @ (223 - 70, 120, 1)  # the center of the face in the cropped photograph
+    face = min(faces, key=lambda face: math.dist(center(face), expected))
+    assert math.dist(center(face), expected) < 30
     assert face.emotions["happy"] > 0.9
     assert ("tilted" in face.flags) == (abs(degrees) > 45)
 
@@ -328,15 +337,13 @@ def test_detections_in_eighth_turns_are_mapped_to_the_original(degrees):
     def detect_white(rotated):
         white = np.argwhere(rotated[..., 0] > 99)
         (top, left), (bottom, right) = white.min(0), white.max(0) + 1
-        center = ((left + right) / 2, (top + bottom) / 2)
-        box = (center[0] - 10, center[1] - 10, 20.0, 20.0)
-        return [Detection(box, 0.9, (center,) * 5, roll=1.0)]
+        x, y = (left + right) / 2, (top + bottom) / 2
+        return [Detection((x - 10, y - 10, 20.0, 20.0), 0.9, ((x, y),) * 5, roll=1.0)]
 
     (face,) = _rotation._detect_upright(detect_white, Image.fromarray(pixels), degrees)
-    x, y, w, h = face.box
-    assert (x + w / 2, y + h / 2) == pytest.approx((260, 160), abs=2)
+    assert center(face) == pytest.approx((260, 160), abs=2)
     assert face.landmarks[0] == pytest.approx((260, 160), abs=2)
-    assert w == h == pytest.approx(20)
+    assert face.box[2:] == pytest.approx((20, 20))
     assert (face.roll - 1) % 360 == degrees
 
 
@@ -350,21 +357,20 @@ def test_an_upright_face_needs_one_detection_and_an_image_without_faces_eight():
     assert _rotation.detect_rotated(detector(upright), pixels) == upright
     assert len(shapes) == 1
     assert _rotation.detect_rotated(detector([]), pixels) == []
-    assert shapes[1:5] == [(2000, 4000, 3), (900, 450, 3), (450, 900, 3), (900, 450, 3)]
-    assert len(shapes) == 9
+    original, *quarter_turns = shapes[1:5]
+    assert original == (2000, 4000, 3)
+    assert quarter_turns == [(900, 450, 3), (450, 900, 3), (900, 450, 3)]  # downscaled
+    assert len(shapes) == 1 + 8
 
 
 def test_less_confident_or_tilted_faces_of_rotated_images_are_dropped():
-    less_confident = [Detection((0.0, 0.0, 9.0, 9.0), 0.75, roll=0.0)]
-    tilted = [Detection((0.0, 0.0, 9.0, 9.0), 0.95, roll=80.0)]
-    for faces in (less_confident, tilted):
-        first = iter([[]])
-        assert (
-            _rotation.detect_rotated(
-                lambda _, f=faces, n=first: next(n, list(f)), np.zeros((9, 9, 3), np.uint8)
-            )
-            == []
-        )
+    less_confident = Detection((0.0, 0.0, 9.0, 9.0), 0.75, roll=0.0)
+    tilted = Detection((0.0, 0.0, 9.0, 9.0), 0.95, roll=80.0)
+    original, rotated = [[]], [[less_confident, tilted]] * 7
+    detections = iter(original + rotated)
+    pixels = np.zeros((9, 9, 3), np.uint8)
+    assert _rotation.detect_rotated(lambda _: next(detections), pixels) == []
+    assert list(detections) == []
 
 
 def test_video_frames_are_never_rotated(astronaut, monkeypatch):

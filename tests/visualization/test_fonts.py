@@ -19,6 +19,7 @@ SCRIPTS = {
 
 @pytest.fixture
 def without_system_fonts(monkeypatch):
+    """Leave only the font of Pillow."""
     monkeypatch.setattr(fonts, "system_fonts", lambda: ())
     fonts._best_font.cache_clear()
     yield
@@ -26,14 +27,15 @@ def without_system_fonts(monkeypatch):
 
 
 def drawn(text, font):
+    """Return the (60, 900) uint8 pixels of a text, white on black."""
     image = Image.new("L", (900, 60))
     ImageDraw.Draw(image).text((4, 4), text, 255, font)
     return np.asarray(image)
 
 
 def placeholders(text, font):
-    """The characters of a text that are drawn as the placeholder of the font."""
-    placeholder = drawn("\U0010fffe", font)
+    """Return the characters of a text that are drawn as the placeholder of the font."""
+    placeholder = drawn("\U0010fffe", font)  # no font has a glyph for this noncharacter
     return [c for c in text if np.array_equal(drawn(c, font), placeholder)]
 
 
@@ -64,7 +66,7 @@ def test_an_installed_font_that_has_the_script_is_used(script):
     assert font.path in fonts.system_fonts()
 
 
-def test_ascii_is_drawn_with_the_font_of_pillow():
+def test_ascii_is_drawn_with_aileron_the_font_of_pillow():
     text, font = fonts.fit_text("Zoe's film, 50 % ok.mp4", 22, 900)
     assert text == "Zoe's film, 50 % ok.mp4"
     assert font.getname()[0] == "Aileron"
@@ -90,10 +92,16 @@ def test_unusable_font_files_are_ignored(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("a\nb\t\x07.mp4", "a\\nb\\t\\x07.mp4"), ("\udcff.mp4", "\\udcff.mp4"), ("\u202ea\ufeff", "a"),
-     ("e\u0301", "é")],
-)  # fmt: skip
-def test_control_characters_and_undecodable_bytes_are_escaped(name, expected):
+    [
+        ("a\nb\t\x07.mp4", "a\\nb\\t\\x07.mp4"),
+        ("\udcff.mp4", "\\udcff.mp4"),  # an undecodable byte
+        ("\u202ea\ufeff", "a"),
+        ("e\u0301", "é"),
+    ],
+)
+def test_control_characters_are_escaped_format_characters_removed_and_accents_composed(
+    name, expected
+):
     assert fonts.fit_text(name, 22, 900)[0] == expected
 
 

@@ -1,55 +1,75 @@
-"""Printing results as text."""
+"""Tables in terminals of any width."""
 
-import re
-
-import click
-import numpy as np
 import pytest
 
-from mien.labels import COLORS, EMOTIONS
-from mien.results import Face, Frame, Result
-from mien.visualization import text
-
-PIXELS = np.zeros((40, 40, 3), np.uint8)
+from mien.labels import EMOTIONS
+from mien.visualization import terminal
 
 
-def face(emotion="happy", share=0.7, **more):
-    emotions = dict.fromkeys(EMOTIONS, (1 - share) / 6) | {emotion: share}
-    return Face((1.0, 2.0, 30.4, 30.6), 0.9, emotions, **more)
+@pytest.fixture
+def printed(monkeypatch, capsys):
+    """A function that calls `print_table(*arguments)` and returns the printed lines.
+
+    `width` is that of the terminal in columns; None if the output is no terminal.
+    """
+
+    def run(width, print_table, *arguments):
+        monkeypatch.delenv("COLUMNS", raising=False)
+        if width:
+            monkeypatch.setenv("COLUMNS", str(width))
+        monkeypatch.setattr(terminal, "out", terminal.Console(
+            highlight=False, soft_wrap=True, markup=False, width=width))  # fmt: skip
+        print_table(*arguments)
+        return capsys.readouterr().out.splitlines()
+
+    return run
 
 
-def lines(frame, faces, bars=True):
-    return list(text._lines(Result(frame, faces), bars))
+def summary(face_id, on_screen=12.345, **shares):
+    mean_shares = dict.fromkeys(EMOTIONS, 0.0) | shares
+    return {"face_id": face_id, "first": 0.0, "last": 65.1, "on_screen": on_screen, "frames": 99,
+            "changes": 12, "mean_shares": mean_shares}  # fmt: skip
 
 
-def test_a_face_has_a_bar_for_each_emotion():
-    first, *rest = (click.unstyle(line) for line in lines(Frame(PIXELS, "a.png"), [face()]))
-    assert first == "a.png  face 0  30 x 31 at 1, 2"
-    assert [line.split()[0] for line in rest] == list(EMOTIONS)
-    assert rest[3] == "  happy     70.0 % " + "█" * 21
+FACES = [
+    summary(0, surprise=0.57, disgust=0.33, neutral=0.1),
+    summary(117, 0.0, happy=0.998, sad=0.002),
+]
 
 
-def test_without_bars_a_face_has_one_line():
-    frame = Frame(PIXELS, "a.gif", 3, 0.5)
-    (line,) = lines(frame, [face(flags=("blurred", "too_small"))], bars=False)
-    assert click.unstyle(line) == (
-        "a.gif at 0.50 s  face 0  30 x 31 at 1, 2  happy 70 %  blurred, too_small"
-    )
-    assert click.unstyle(lines(frame, [])[0]) == "a.gif at 0.50 s: no face detected"
+def test_a_summary_is_one_line_per_face(printed):
+    title, header, first, second = printed(None, terminal.print_summaries, "a.mp4", FACES)
+    assert title == "a.mp4: 2 faces"
+    assert header.split("  ")[-1].strip() == "changes"
+    assert "surprise 57 %, disgust 33 %, neutral 10 %" in first
+    assert "0:00.0  1:05.1  12.3 s" in first
+    assert " ".join(second.split()) == "117 0:00.0 1:05.1 under 0.1 s happy 100 % 12"
 
 
-@pytest.mark.parametrize("emotion", EMOTIONS)
-def test_terminal_colors_are_close_to_those_of_annotated_images(emotion):
-    number = int(re.search(r"38;5;(\d+)m", text._colored("x", emotion))[1]) - 16
-    rgb = np.array([number // 36, number // 6 % 6, number % 6]) * 51
-    expected = [int(COLORS[emotion][k : k + 2], 16) for k in (1, 3, 5)]
-    assert abs(rgb - expected).max() <= 26
+@pytest.mark.parametrize("width", [60, 79, 90])
+def test_a_summary_fits_a_narrow_terminal(printed, width):
+    lines = printed(width, terminal.print_summaries, "a.mp4", FACES)
+    assert max(map(len, lines)) <= width
+    for share in ("surprise 57 %", "disgust 33 %", "neutral 10 %", "happy 100 %"):
+        assert any(share in line for line in lines)
+    assert any("under 0.1 s" in line for line in lines)
 
 
-@pytest.mark.parametrize(("no_color", "expected"), [("", None), ("1", False)])
-def test_no_color_is_respected(monkeypatch, no_color, expected):
-    monkeypatch.setenv("NO_COLOR", no_color)
-    colors = []
-    monkeypatch.setattr(click, "echo", lambda _, color: colors.append(color))
-    text.print_faces(Result(Frame(PIXELS, "a.png"), [face()]), with_bars=True)
-    assert set(colors) == {expected}
+def test_a_table_that_is_too_wide_is_printed_cell_by_cell(printed):
+    columns, row = [f"column {k}" for k in range(12)], [k / 10 for k in range(12)]
+    title, *lines = printed(60, terminal.print_table, columns, [row, row], "title")
+    assert title == "title"
+    assert lines[:12] == [f"column {k}: {k / 10:.3f}" for k in range(12)]
+    assert lines[12] == ""
+    without_terminal = printed(None, terminal.print_table, columns, [row, row])
+    assert len(without_terminal) == 3  # the header and two rows
+
+
+def test_numbers_are_never_truncated(printed):
+    rows = [("without near duplicates", 3500, "share calibration error", 0.0123, None)]
+    for width in (40, 50, 60, 80):
+        columns = ("section", "faces", "metric", "value", "low")
+        text = "\n".join(printed(width, terminal.print_table, columns, rows))
+        assert "3500" in text
+        assert "0.012" in text
+        assert "…" not in text

@@ -8,10 +8,11 @@ from PIL import Image, ImageColor
 
 from mien.errors import UserError
 from mien.results import Face, Frame, Result
-from mien.tracking.frame_interval import MAX_AGE_SECONDS
+from mien.tracking.frame_interval import MAX_AGE_INTERVALS, MAX_AGE_SECONDS
 from mien.visualization import timeline, timeline_data
 from mien.visualization.annotate import COLORS
 from mien.visualization.time_format import format_duration, format_time
+from mien.visualization.timeline_data import ABSENT, VISIBLE
 
 PIXELS = np.full((90, 160, 3), 128, np.uint8)
 
@@ -22,6 +23,7 @@ def face(face_id=0, **shares):
 
 
 def write_image(path, frames, source="clip.mp4"):
+    """Write a timeline of the faces of each frame, at ten frames per second; return its pixels."""
     with timeline.open_writer(path) as write:
         for k, faces in enumerate(frames):
             write(Result(Frame(PIXELS, source, k, k / 10), faces))
@@ -30,12 +32,12 @@ def write_image(path, frames, source="clip.mp4"):
 
 
 def strip_column(pixels, row, position):
-    """The color names in a column of a strip, top to bottom, at a position from 0 to 1."""
+    """Return the color names of the column at a position of a strip, from 0 to 1: top to bottom."""
     return strip(pixels, row)[round(position * (timeline.STRIP_WIDTH - 1))]
 
 
 def strip(pixels, row):
-    """The color names of a strip: a list of columns, each top to bottom."""
+    """Return the color names of the strip in a row: a list of columns, each top to bottom."""
     top = timeline.HEADER_HEIGHT + row * (timeline.STRIP_HEIGHT + timeline.STRIP_GAP)
     strip_pixels = pixels[
         top : top + timeline.STRIP_HEIGHT,
@@ -74,15 +76,18 @@ def test_an_absent_face_has_no_color(tmp_path):
 
 
 def test_interpolated_times_are_pale(tmp_path):
-    frames = [[face(happy=1.0)]] * 40 + [[]] * 10 + [[face(happy=1.0)]] * 20 + [[]] * 2
-    frames += [[face(happy=1.0)]] * 28
+    visible, absent = [[face(happy=1.0)]], [[]]
+    # Only the gap of a second is interpolated; the other is too short.
+    frames = visible * 40 + absent * 10 + visible * 20 + absent * 2 + visible * 28
+    last_time = 9.9  # of the 100th frame
     colors = [column[0] for column in strip(write_image(tmp_path / "x.png", frames), 0)]
     assert set(colors) == {"happy", "pale happy"}
     pale_times = [
-        k / (timeline.STRIP_WIDTH - 1) * 9.9
+        k / (timeline.STRIP_WIDTH - 1) * last_time
         for k, name in enumerate(colors)
         if name == "pale happy"
     ]
+    # The neighbors at 3.9 and 5.0 seconds are visible for half an interval more.
     assert (pale_times[0], pale_times[-1]) == pytest.approx((3.95, 4.95), abs=0.02)
 
 
@@ -95,6 +100,7 @@ def test_a_face_of_a_single_frame_is_drawn_in_the_minimum_width(tmp_path):
 
 
 def collect(frames, interval=0.1):
+    """Return the `Timeline` of the faces of each frame."""
     collected = timeline_data.Timeline()
     for k, faces in enumerate(frames):
         collected.add(Result(Frame(PIXELS, "clip.mp4", k, k * interval), faces))
@@ -103,16 +109,18 @@ def collect(frames, interval=0.1):
 
 def test_a_face_is_visible_between_points_and_half_an_interval_around_them():
     collected = collect([[]] * 20 + [[face()]] * 20 + [[]] * 30 + [[face()]] * 2 + [[]] * 28)
-    times = np.array([1.9, 1.96, 2.0, 3.0, 3.94, 4.0, 5.0, 6.9, 7.05, 7.1, 7.2])
-    _, status = collected.sample(collected.series[0], times)
-    assert status.tolist() == [0, 2, 2, 2, 2, 0, 0, 0, 2, 2, 0]
+    visible_times = np.array([1.96, 2.0, 3.0, 3.94, 7.05, 7.1])
+    absent_times = np.array([1.9, 4.0, 5.0, 6.9, 7.2])
+    for times, expected in ((visible_times, VISIBLE), (absent_times, ABSENT)):
+        _, status = collected.sample(collected.series[0], times)
+        assert set(status.tolist()) == {expected}
 
 
 def test_a_face_is_visible_between_frames_that_are_far_apart():
     collected = collect([[face()]] * 10 + [[]] + [[face()]] * 9, interval=2.0)
-    assert collected.max_gap() == 5.0
+    assert collected.max_gap() == MAX_AGE_INTERVALS * 2.0
     _, status = collected.sample(collected.series[0], np.arange(0, 38, 0.1))
-    assert set(status.tolist()) == {timeline_data.VISIBLE}
+    assert set(status.tolist()) == {VISIBLE}
 
 
 def test_a_pause_between_frames_does_not_change_the_typical_interval():
@@ -122,7 +130,7 @@ def test_a_pause_between_frames_does_not_change_the_typical_interval():
     assert collected.typical_interval() == pytest.approx(0.1)
     assert collected.max_gap() == MAX_AGE_SECONDS
     _, status = collected.sample(collected.series[0], np.array([5.0, 5.2, 30.0, 65.1]))
-    assert status.tolist() == [2, 0, 0, 2]
+    assert status.tolist() == [VISIBLE, ABSENT, ABSENT, VISIBLE]
 
 
 def test_the_memory_of_a_timeline_is_bounded(monkeypatch):
@@ -135,10 +143,10 @@ def test_the_memory_of_a_timeline_is_bounded(monkeypatch):
     assert 20 <= len(series.times) == len(series.shares) == len(series.boxes) <= 50
     assert len(collected.intervals) <= 20
     assert collected.typical_interval() == pytest.approx(0.1)
-    assert set(map(tuple, series.boxes)) == {(125, 111, 250, 556)}
+    assert set(map(tuple, series.boxes)) == {(125, 111, 250, 556)}  # thousandths of the frame
     assert series.times[-1] == pytest.approx(199.9)
     _, status = collected.sample(series, np.array([10.0, 40.0, 100.0, 160.0, 199.0]))
-    assert status.tolist() == [2, 2, 0, 2, 2]
+    assert status.tolist() == [VISIBLE, VISIBLE, ABSENT, VISIBLE, VISIBLE]
     assert series.min_interval < 10  # the absence does not count
 
 
@@ -149,9 +157,9 @@ def test_the_series_of_absent_faces_with_the_least_time_on_screen_are_dropped(
     permanent_face = face(0, happy=1.0)
     passing = [[permanent_face, face(k, sad=1.0)] for k in range(1, 301)]
     collected = collect(passing)
-    assert len(collected.series) == len(collected.summaries.records()) <= 41
+    assert len(collected.series) == len(collected.summaries.records()) <= 40
     assert collected.dropped_faces + len(collected.series) == 301
-    # Absent faces with a long time on screen are kept.
+    # 41 faces are one too many; the absent faces with a long time on screen are kept.
     long = [[face(k, happy=1.0) for k in range(15)]] * 100
     short = [[face(100 + k, sad=1.0) for k in range(26)]] * 25
     collected = collect(long + [[]] * 40 + short)
@@ -204,12 +212,12 @@ def test_another_suffix_or_a_second_source_is_an_error(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "tick", "expected"),
+    ("seconds", "resolution", "expected"),
     [(0, 1, "0:00"), (65, 5, "1:05"), (3600, 600, "1:00:00"), (0.5, 0.1, "0:00.5"),
      (59.99, 10, "1:00"), (59.99, 0.1, "1:00.0"), (3599.97, 0.1, "1:00:00.0")],
 )  # fmt: skip
-def test_times_are_formatted_by_the_tick(seconds, tick, expected):
-    assert format_time(seconds, tick) == expected
+def test_times_are_rounded_to_tenths_or_whole_seconds(seconds, resolution, expected):
+    assert format_time(seconds, resolution) == expected
 
 
 @pytest.mark.parametrize(
@@ -227,10 +235,12 @@ def test_shots_are_marked(tmp_path):
             write(Result(frame, [face(k // 50, happy=1.0)]))
     with Image.open(path) as image:
         pixels = np.asarray(image.convert("RGB"))
-    middle = timeline.LEFT_MARGIN + round(5.0 / 9.9 * timeline.STRIP_WIDTH)
-    top = timeline.HEADER_HEIGHT + timeline.STRIP_HEIGHT + timeline.STRIP_GAP // 2
-    dark = np.flatnonzero(pixels[top, timeline.LEFT_MARGIN :].max(1) < 60) + timeline.LEFT_MARGIN
-    assert dark.tolist() in ([middle - 1], [middle], [middle + 1])
+    # The second shot begins at 5.0 of 9.9 seconds; its mark crosses the gap between the strips.
+    expected = timeline.LEFT_MARGIN + round(5.0 / 9.9 * timeline.STRIP_WIDTH)
+    row = timeline.HEADER_HEIGHT + timeline.STRIP_HEIGHT + timeline.STRIP_GAP // 2
+    is_dark = pixels[row, timeline.LEFT_MARGIN :].max(1) < 60
+    (position,) = timeline.LEFT_MARGIN + np.flatnonzero(is_dark)
+    assert position == pytest.approx(expected, abs=1)
 
 
 def test_shots_of_a_long_film_are_not_marked():

@@ -18,6 +18,11 @@ from tests.synthetic import clip_files, clips, tiny
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")]
 
 SECONDS, FRAME_RATE = 6, 25
+"""Length and frame rate of the video, and of the page unless the test sets others."""
+
+PHONE_SIZE = (375, 740)
+
+# JavaScript expressions
 PAUSED = "document.querySelector('video').paused"
 SETTLED = "(v => v && !v.hidden && !v.seeking && v.readyState > 1)(document.querySelector('video'))"
 DETAILS = "document.getElementById('details').innerText"
@@ -39,6 +44,10 @@ def faces_at(k):
 
 
 def write_page(path, source, faces=faces_at, seconds=SECONDS, frame_rate=FRAME_RATE, cut=None):
+    """Write the page of a video, whose second shot begins at frame `cut`; `faces` is as `faces_at`.
+
+    The page does not depend on the content of the video file `source`.
+    """
     pixels = np.full((180, 320, 3), 90, np.uint8)
     source = str(source)
     with writers.open_writer(path) as write:
@@ -61,6 +70,7 @@ def video(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser():
+    """A browser, and a function that runs a coroutine in the event loop of the browser."""
     with asyncio.Runner() as runner:
         page = Browser()
         runner.run(page.__aenter__())
@@ -70,7 +80,10 @@ def browser():
 
 @pytest.fixture
 def on_page(browser, video, tmp_path):
-    """Run `check(page)` on the page of a video, with or without the video file next to it."""
+    """Run `check(page)` on the page of a video, with or without the video file next to it.
+
+    Further options are those of `write_page`.
+    """
     page, run = browser
 
     def on_page(check, size=(1280, 900), with_video=True, faces=faces_at, **options):
@@ -107,6 +120,7 @@ async def point(page, row, fraction, click=False):
 
 
 async def settle(page):
+    """Wait until the video shows the frame of the selected time."""
     await page.wait_for("nextSeekTime === null && " + SETTLED)
 
 
@@ -166,7 +180,7 @@ def test_stills_replace_a_missing_video(on_page):
     on_page(check, with_video=False)
 
 
-def test_no_boxes_are_laid_over_stills(on_page, video):
+def test_no_boxes_are_laid_over_stills(on_page):
     """The boxes are already drawn into the stills."""
 
     async def check(page):
@@ -174,7 +188,7 @@ def test_no_boxes_are_laid_over_stills(on_page, video):
         assert await page.evaluate("document.querySelectorAll('.box').length") == 0
         assert not await page.evaluate("document.getElementById('no-video').hidden")
         assert await page.evaluate("document.querySelector('#viewer img').offsetHeight") > 100
-        await point(page, 0, 0.5)
+        await point(page, 0, 0.5)  # causes no error either
 
     on_page(check)
 
@@ -197,7 +211,7 @@ def test_video_seeks_to_the_pointer_one_seek_at_a_time(on_page):
         await settle(page)
         selected, *seeks = await page.evaluate("[currentTime, seeks, overlappingSeeks]")
         assert selected == pytest.approx(0.75 * (SECONDS - 1 / FRAME_RATE), abs=0.02)
-        assert seeks == [2, 0]
+        assert seeks == [2, 0]  # to the first time, and then to the last one; none overlaps
         shown = await page.evaluate("document.querySelector('video').currentTime")
         assert shown == pytest.approx(selected, abs=1 / FRAME_RATE)
 
@@ -268,8 +282,10 @@ def test_painted_pixels_of_a_strip_agree_with_sample_at(on_page):
             assert all(painted == has_sample for painted, has_sample in strip)
         assert all(painted for painted, _ in strips[0])
         last = [painted for painted, _ in strips[2]]
-        assert sum(last) == 4
-        assert all(last[-4:])
+        # The strip of a single frame is widened to MIN_VISIBLE_PIXELS, half of them beyond the end.
+        assert sum(last) == timeline.MIN_VISIBLE_PIXELS // 2
+        assert all(last[-timeline.MIN_VISIBLE_PIXELS // 2 :])
+        # Face 1 is present until frame 89: its absence of a second is interpolated.
         second = [painted for painted, _ in strips[1]]
         assert sum(second) / len(second) == pytest.approx(90 / (SECONDS * FRAME_RATE), abs=0.01)
         # A face of the last frame can be selected and is visible there.
@@ -292,6 +308,7 @@ def test_page_and_timeline_image_use_the_same_intervals(on_page, tmp_path):
     pixels = np.zeros((18, 32, 3), np.uint8)
 
     def random_faces(k):
+        """Some of three faces; they change every 13 frames (1.3 seconds)."""
         rng = np.random.default_rng(k // 13)
         return [make_face(n, (1.0, 1.0, 9.0, 9.0), sad=1.0) for n in range(3) if rng.random() < 0.6]
 
@@ -324,18 +341,16 @@ def test_page_and_timeline_image_use_the_same_intervals(on_page, tmp_path):
     on_page(check, with_video=False, faces=random_faces, seconds=40, frame_rate=10)
 
 
-def test_faces_beyond_the_limit_are_only_counted(on_page, video):
+def test_faces_beyond_the_limit_are_only_counted(on_page):
     def crowd(k):
         return [make_face(n, (9.0 * (n % 30), 9.0, 20.0, 20.0), sad=1.0) for n in range(52)]
 
     async def check(page):
         summary = await page.evaluate("document.getElementById('summary').textContent")
         assert "52 faces" in summary
-        assert "40" in summary
-        assert (
-            await page.evaluate("document.querySelectorAll('.row').length")
-            == timeline_data.MAX_PAGE_FACES
-        )
+        assert str(timeline_data.MAX_PAGE_FACES) in summary
+        rows = await page.evaluate("document.querySelectorAll('.row').length")
+        assert rows == timeline_data.MAX_PAGE_FACES
 
     on_page(check, faces=crowd, seconds=1)
 
@@ -343,16 +358,16 @@ def test_faces_beyond_the_limit_are_only_counted(on_page, video):
 def test_shots_are_marked(on_page):
     async def check(page):
         labels = "[...document.querySelectorAll('#shots span')].map(e => e.textContent)"
-        assert await page.evaluate(labels) == ["shot 1"]
+        assert await page.evaluate(labels) == ["shot 1"]  # shot 0 begins with the video
         line = "document.querySelector('#shots span').getBoundingClientRect().x"
-        strip = (
+        middle = (
             "(b => (b.x + b.width / 2))(document.querySelector('canvas').getBoundingClientRect())"
         )
-        assert abs(await page.evaluate(f"{line} - {strip}")) < 5
+        assert abs(await page.evaluate(f"{line} - {middle}")) < 5
         legend = await page.evaluate("document.getElementById('legend').innerText")
         assert timeline.SHOTS_NOTE in legend
 
-    on_page(check, cut=75)
+    on_page(check, cut=SECONDS * FRAME_RATE // 2)
 
 
 def test_a_page_of_one_shot_has_no_marks(on_page):
@@ -362,7 +377,7 @@ def test_a_page_of_one_shot_has_no_marks(on_page):
     on_page(check)
 
 
-def test_text_and_escaping(on_page):
+def test_the_page_has_mean_shares_notes_and_the_escaped_name(on_page):
     async def check(page):
         description = await page.evaluate("document.querySelector('.face-description').innerText")
         assert "mean share: happy 75\u202f%" in description
@@ -374,28 +389,32 @@ def test_text_and_escaping(on_page):
     on_page(check)
 
 
-def test_phone_layout_and_touch(on_page):
+def test_on_a_phone_the_video_stays_visible_and_touching_a_strip_seeks_or_scrolls(on_page):
     async def check(page):
+        width, height = PHONE_SIZE
         await page.evaluate("scrollTo(0, document.body.scrollHeight)")
-        top, height = await page.evaluate(
+        top, video_height = await page.evaluate(
             "(({top, height}) => [top, height])(document.querySelector('video')"
             ".getBoundingClientRect())"
         )
         assert 0 <= top < 20
-        assert height <= 0.35 * 740
-        assert await page.evaluate("document.documentElement.scrollWidth") == 375
+        assert video_height <= 0.35 * height  # most of the window is left for the strips
+        assert await page.evaluate("document.documentElement.scrollWidth") == width
         assert await page.evaluate("getComputedStyle(rows[2].canvas).touchAction") == "pan-y"
         x, y = await page.evaluate(
             "(({left, top}) => [left, top + 20])(rows[2].canvas.getBoundingClientRect())"
         )
         touch = "Input.dispatchTouchEvent"
+        # A horizontal movement seeks.
         await page.command(touch, type="touchStart", touchPoints=[{"x": x + 20, "y": y}])
         for k in range(2, 9):
             await page.command(touch, type="touchMove", touchPoints=[{"x": x + 20 * k, "y": y}])
         await page.command(touch, type="touchEnd", touchPoints=[])
         await settle(page)
-        width = await page.evaluate("rows[2].canvas.clientWidth")
-        assert await page.evaluate("currentTime") == pytest.approx(6 * 160 / width, abs=0.2)
+        strip_width = await page.evaluate("rows[2].canvas.clientWidth")
+        time = SECONDS * 160 / strip_width
+        assert await page.evaluate("currentTime") == pytest.approx(time, abs=0.2)
+        # A vertical movement scrolls.
         before = await page.evaluate("[currentTime, scrollY]")
         await page.command(touch, type="touchStart", touchPoints=[{"x": x + 20, "y": y}])
         for k in range(1, 12):
@@ -405,7 +424,7 @@ def test_phone_layout_and_touch(on_page):
         await page.wait_for(f"scrollY < {before[1]}")
         assert await page.evaluate("currentTime") == before[0]
 
-    on_page(check, size=(375, 740))
+    on_page(check, size=PHONE_SIZE)
 
 
 def test_video_without_faces_can_be_played(on_page):

@@ -42,7 +42,7 @@ def make_frame(source="photo.jpg", number=0, size=(60, 50)):
 
 
 def sample_results():
-    """A frame with two faces, one without, one with eight emotions, and a later frame."""
+    """A frame with two faces, one without faces, one with eight emotions, and one of number 3."""
     return [
         Result(
             make_frame(NAMES[0]),
@@ -98,7 +98,7 @@ def test_table_has_a_row_per_face_and_one_for_a_frame_without_faces(tmp_path, ki
     path = tmp_path / f"out.{kind}"
     write_all(path, sample_results())
     rows = read_table(path)
-    assert [row["source"] for row in rows] == [NAMES[0], *NAMES]
+    assert [row["source"] for row in rows] == [NAMES[0], *NAMES]  # the first image has two faces
     without_faces = rows[2]
     assert without_faces["width"] in (60, "60")
     for column in ("face_id", "x", "happy", "contempt", "dominant_emotion", "flags"):
@@ -109,7 +109,7 @@ def test_table_has_a_row_per_face_and_one_for_a_frame_without_faces(tmp_path, ki
     assert shares == list(make_face(2, EMOTIONS_AND_CONTEMPT).emotions.values())
     assert [float(rows[0][name]) for name in "xywh"] == [1.25, 2.5, 30.0, 40.125]
     assert float(rows[0]["face_confidence"]) == 0.987654321
-    assert float(rows[4]["seconds"]) == 0.375
+    assert float(rows[4]["seconds"]) == 0.375  # frame 3 at 8 per second
 
 
 def test_csv_and_parquet_are_equal(tmp_path):
@@ -141,7 +141,7 @@ def test_numbers_below_zero_are_not_marked_in_csv(tmp_path):
     assert (row["x"], row["y"]) == ("-1.5", "-2.0")
 
 
-def test_parquet_column_types(tmp_path):
+def test_parquet_has_typed_columns(tmp_path):
     write_all(tmp_path / "out.parquet", sample_results())
     kinds = {field.name: str(field.type) for field in pq.read_schema(tmp_path / "out.parquet")}
     assert (kinds["source"], kinds["frame"], kinds["happy"]) == ("string", "int64", "double")
@@ -196,7 +196,7 @@ def test_folder_gets_an_image_for_each_frame(tmp_path):
     )  # fmt: skip
 
 
-def test_frames_of_a_video_are_sorted_by_name(tmp_path):
+def test_names_of_video_frames_are_in_the_order_of_the_frames(tmp_path):
     write_all(
         tmp_path, [Result(make_frame("clip.mp4", number, (2, 2)), []) for number in (0, 30, 60)]
     )
@@ -204,7 +204,8 @@ def test_frames_of_a_video_are_sorted_by_name(tmp_path):
     write_all(
         tmp_path, [Result(make_frame("b/clip.mp4", number, (2, 2)), []) for number in (0, 30)]
     )
-    assert file_names(tmp_path)[:2] == ["clip(2)-0000.png", "clip(2)-0030.png"]
+    second = [name for name in file_names(tmp_path) if name.startswith("clip(2)")]
+    assert second == ["clip(2)-0000.png", "clip(2)-0030.png"]
 
 
 @given(
@@ -266,7 +267,8 @@ def test_error_keeps_the_partial_file(tmp_path, kind, existing):
         path.write_bytes(b"existing")
     with pytest.raises(TypeError):
         write_and_fail(path, sample_results()[:2])
-    assert file_names(tmp_path) == [path.name] * existing + [f"{path.name}.part"]
+    expected = [path.name, f"{path.name}.part"] if existing else [f"{path.name}.part"]
+    assert file_names(tmp_path) == expected
     assert [result.to_dict() for result in sample_results()[:2]] == list(
         partial_file.read_records(path)
     )
@@ -420,6 +422,7 @@ def tiny_disk(tmp_path):
 
 
 def noise_result(number):
+    """A result whose image is not compressible and whose source has a long name."""
     pixels = np.random.default_rng(number).integers(0, 256, (200, 200, 3), np.uint8)
     return Result(
         replace(make_frame(f"{'x' * 300}/{number}.png"), pixels=pixels), [make_face(number)]
@@ -438,7 +441,7 @@ def test_full_disk_is_an_error_and_complete_lines_are_kept(tiny_disk, kind):
     if kind in TABLES:
         records = list(partial_file.read_records(path))
         assert records == [result.to_dict() for result in results[: len(records)]]
-        assert len(records) > 50
+        assert len(records) > 50  # of about 800 bytes each, on a disk of 64 kB
 
 
 @pytest.mark.parametrize("kind", ["mp4", "html"])
@@ -479,15 +482,13 @@ def test_missing_folder_is_an_error(tmp_path):
         writers.open_writer(tmp_path / "nowhere" / "out.csv")
 
 
+# With the suffix, these names have 253 to 259 bytes; most file systems allow at most 255.
 @pytest.mark.parametrize(
     "stem", ["x" * 251, "漢" * 83, "é" * 125, "x" * 255], ids=["ascii", "cjk", "accents", "longest"]
 )
 def test_long_names_are_shortened_where_needed(tmp_path, stem):
     images = [Result(make_frame(f"{stem}{suffix}"), []) for suffix in (".png", ".jpg")]
-    frames = [
-        Result(replace(make_frame(f"{stem}.mp4"), number=k, seconds=k / 25, kind="video"), [])
-        for k in range(2)
-    ]
+    frames = [Result(make_frame(f"{stem}.mp4", k), []) for k in range(2)]
     write_all(tmp_path, [*images, *frames])
     names = file_names(tmp_path)
     assert len(names) == 4
@@ -496,10 +497,9 @@ def test_long_names_are_shortened_where_needed(tmp_path, stem):
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet", "png", "html", "mp4"])
-def test_output_with_the_longest_possible_name(tmp_path, suffix):
+def test_an_output_may_have_the_longest_possible_name(tmp_path, suffix):
     name = "x" * (254 - len(suffix)) + f".{suffix}"
-    frame = replace(make_frame("a.mp4"), kind="video")
-    write_all(tmp_path / name, [Result(frame, [])])
+    write_all(tmp_path / name, [Result(make_frame("a.mp4"), [])])
     assert file_names(tmp_path) == [name]
 
 
@@ -519,7 +519,7 @@ def test_file_with_the_name_of_the_folder_is_an_error(tmp_path):
 
 def test_folder_with_a_suffix_is_a_folder(tmp_path):
     (tmp_path / "pictures.png").mkdir()
-    write_all(tmp_path / "pictures.png", [Result(replace(make_frame(), source="a.gif"), [])])
+    write_all(tmp_path / "pictures.png", [Result(make_frame("a.gif"), [])])
     assert file_names(tmp_path / "pictures.png") == ["a.png"]
 
 
@@ -529,8 +529,8 @@ def test_excel_and_the_usual_readers_read_a_csv_correctly(tmp_path, source):
     write_all(path, [Result(make_frame("a.png"), []), Result(make_frame(source), [make_face()])])
     data = path.read_bytes()
     # Excel needs the mark to read UTF-8; ASCII files have none, because it confuses simple tools.
-    assert data.startswith(codecs.BOM_UTF8) != source.isascii()
-    assert data.count(codecs.BOM_UTF8) == (not source.isascii())
+    assert data.startswith(codecs.BOM_UTF8) == (not source.isascii())
+    assert data.count(codecs.BOM_UTF8) <= 1
     assert b"\r" not in data
     with path.open(encoding="utf-8-sig", newline="") as file:
         assert [row["source"] for row in csv.DictReader(file)] == ["a.png", source]
@@ -578,7 +578,7 @@ def test_smoothed_emotions_have_their_own_columns(tmp_path, suffix):
     assert second["smoothed_happy"] is None
 
 
-def test_sql_query_in_the_docs(tmp_path, monkeypatch):
+def test_the_sql_query_in_the_docs_averages_each_second(tmp_path, monkeypatch):
     duckdb = pytest.importorskip("duckdb")
     emotions = {"happy": 0.9, "sad": 0.1}
     with writers.open_writer(tmp_path / "faces.parquet") as write:
@@ -607,6 +607,6 @@ def test_video_keeps_the_size_of_its_first_frame(tmp_path):
     for pixels in frames:
         for row, color in ((100, (200, 40, 40)), (380, (40, 40, 200))):
             assert np.abs(pixels[row, 80:560].mean(0) - color).max() < 12
-    # A frame with another aspect ratio is not distorted, but has black bars.
+    # The third frame has another aspect ratio: it is not distorted, but has black bars.
     assert frames[2][:, :60].max() < 30
     assert frames[2][:, 580:].max() < 30
