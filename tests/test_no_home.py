@@ -14,6 +14,8 @@ from tests.paths import ROOT
 from tests.synthetic import tiny
 
 USER = "54321"
+"""Id of a user without a name."""
+
 # The interpreter may be in root's home: the user may read everything, but write only its own files.
 AS_NAMELESS_USER = [
     "setpriv", "--reuid", USER, "--regid", USER, "--clear-groups",

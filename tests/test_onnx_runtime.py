@@ -30,10 +30,16 @@ WRAPPER = ROOT / "src" / "mien" / "onnx_runtime.py"
 BARE_BENCHMARK = ROOT / "benchmarks" / "bare.py"
 
 TRACED = "trace=%network,openat,?open,?creat,?mkdir,mkdirat"
+"""System calls that strace records; those with `?` do not exist on every architecture."""
+
 ADDRESS = re.compile(r'sa_family=AF_INET6?,.*?(?:inet_addr\(|inet_pton\(AF_INET6, )"([^"]+)"')
 CREATED = re.compile(r'^(?:creat|mkdir|open)\w*\((?:AT_FDCWD, )?"([^"]+)"')
-ALLOWED_FOLDERS = ("/dev/", "/proc/")
+"""The IP address in a recorded call, and the path of a file or folder that it creates."""
 
+ALLOWED_FOLDERS = ("/dev/", "/proc/")
+"""Folders of the kernel, in which programs open files for writing."""
+
+# Analyzes the image argv[1] in a worker process.
 WORKER = """
 import multiprocessing, sys
 import pyarrow
@@ -87,7 +93,7 @@ class Sandbox:
     folder: Path
 
     def command(self, *arguments):
-        """Return the command, under strace if that works here."""
+        """Return a command as text, under strace if that works here."""
         strace = shutil.which("strace")
         probe = [strace, "-o", os.devnull, sys.executable, "-c", ""]
         if strace and subprocess.run(probe, capture_output=True, check=False).returncode == 0:
