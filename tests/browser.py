@@ -144,9 +144,7 @@ class Browser:
         deadline = time.monotonic() + 10
         while self._file_input is None:
             assert time.monotonic() < deadline, "no dialog has opened"
-            await self.evaluate(
-                "0"
-            )  # `command` handles the events that arrived before the response
+            await self.evaluate("0")  # receives the events before the response
         node, self._file_input = self._file_input, None
         await self.command("DOM.setFileInputFiles", files=list(map(str, files)),
                            backendNodeId=node)  # fmt: skip
