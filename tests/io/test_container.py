@@ -10,6 +10,7 @@ from PIL import Image
 from mien.errors import UserError
 from mien.io import video
 from mien.io.container import audio_stream, open_video, start_time
+from mien.io.frame_selection import EARLY_TOLERANCE
 from mien.io.source import Source
 from tests.io.video_files import copy_packets, read, write_video, write_with_sound
 
@@ -107,7 +108,8 @@ def test_seconds_count_from_the_start_of_the_file(tmp_path, name, video_start, a
     assert [frame.seconds for frame in frames] == pytest.approx(expected, abs=0.05)
     assert frames[0].seconds >= first - 1e-6
     rest = read(path, start=first + 0.4)
-    earliest = first + 0.4 - 0.025  # the time of a frame, less a rounding error below 1/25 s
+    # Frames that are early by half of their duration are read; times are rounded by up to 5 ms.
+    earliest = first + 0.4 - EARLY_TOLERANCE / 25 - 0.005
     assert [f.number for f in rest] == [f.number for f in frames if f.seconds >= earliest]
     assert np.array_equal(rest[-1].pixels, frames[-1].pixels)
     info = video.probe(Source.parse(str(path)))

@@ -83,10 +83,10 @@ def test_chosen_label_head_weight_is_the_largest_with_a_small_kl_increase():
     rng = np.random.default_rng(0)
     votes = rng.multinomial(10, rng.dirichlet(np.full(8, 0.4), 600))
     votes = np.pad(votes, ((0, 0), (0, 2)))  # no votes for "unknown" and "not a face"
-    shares = torch.as_tensor(votes[:, :8] / 10).clamp(min=0.01).log().float()
-    agreeing = torch.cat([shares[:, :7], shares], 1)
+    log_shares = torch.as_tensor(votes[:, :8] / 10).clamp(min=0.01).log().float()
+    agreeing = torch.cat([log_shares[:, :7], log_shares], 1)
     assert (
         calibration.choose_label_head_weight(agreeing, votes) == calibration.LABEL_HEAD_WEIGHTS[-1]
     )
     other = torch.as_tensor(rng.normal(0, 3, (600, 7))).float()
-    assert calibration.choose_label_head_weight(torch.cat([other, shares], 1), votes) < 0.1
+    assert calibration.choose_label_head_weight(torch.cat([other, log_shares], 1), votes) < 0.1

@@ -69,7 +69,7 @@ class Truth:
 
 MIN_SHARPNESS, MIN_CONFIDENCE, MIN_OVERLAP = 30, 0.85, 0.7
 """Limits for `detectable_faces`: sharpness of the face, confidence of the detection, and
-intersection over union of the crop of the detection and the face."""
+intersection over union of the square around the detection and that of the face."""
 
 
 @lru_cache
@@ -98,7 +98,7 @@ def detectable_faces(
 
 
 def _is_detectable(face: np.ndarray, detect: Detector) -> bool:
-    """Return whether a face is sharp, and clearly detected where it is, when it is enlarged."""
+    """Return whether a face is sharp and, enlarged, is detected with confidence at its position."""
     if sharpness(face[None]) < MIN_SHARPNESS:
         return False
     side, border = 144, 72

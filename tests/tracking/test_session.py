@@ -268,3 +268,17 @@ def test_boxes_follow_the_size_of_the_frames(analyzer, live):
     for result in results:
         x, y = (60, 30) if result.frame.number // 12 != 1 else (34, 15)
         assert result[0].box == pytest.approx((x, y, SIDE, SIDE))
+
+
+def test_results_of_all_frames_before_an_error_are_yielded(analyzer):
+    def frames():
+        for k in range(5):
+            yield Frame(scene([(40, 30)], k), "x", k, k / 25)
+        raise UserError("The file is damaged.")
+
+    results = analyzer.session().stream(frames())
+    assert [(result.frame.number, len(result)) for result in islice(results, 5)] == [
+        (k, 1) for k in range(5)
+    ]
+    with pytest.raises(UserError):
+        next(results)

@@ -32,7 +32,10 @@ def write_image(path, frames, source="clip.mp4"):
 
 
 def strip_column(pixels, row, position):
-    """Return the color names of the column at a position of a strip, from 0 to 1: top to bottom."""
+    """Return the color names, top to bottom, of a column of the strip in a row.
+
+    `position` is 0 at the left and 1 at the right of the strip.
+    """
     return strip(pixels, row)[round(position * (timeline.STRIP_WIDTH - 1))]
 
 
@@ -94,7 +97,9 @@ def test_interpolated_times_are_pale(tmp_path):
 def test_a_face_of_a_single_frame_is_drawn_in_the_minimum_width(tmp_path):
     frames = [[face(0, happy=1.0)]] * 999 + [[face(0, happy=1.0), face(1, sad=1.0)]]
     colors = [column[0] for column in strip(write_image(tmp_path / "x.png", frames), 1)]
-    assert 3 <= colors.count("sad") <= timeline.MIN_VISIBLE_PIXELS
+    # Half of the minimum width is beyond the end of the video; rounding can hide one more pixel.
+    assert colors.count("sad") >= timeline.MIN_VISIBLE_PIXELS // 2 - 1
+    assert colors.count("sad") <= timeline.MIN_VISIBLE_PIXELS
     assert colors[-3:] == ["sad"] * 3
     assert set(colors[: -timeline.MIN_VISIBLE_PIXELS]) == {"absent"}
 

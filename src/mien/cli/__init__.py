@@ -69,8 +69,8 @@ def app() -> None:
     """Estimate emotion shares for every face in images and videos.
 
     An emotion share is the estimated fraction of people who would label the facial expression with
-    this emotion. mien does not detect what a person feels. Do not use it at work or school, or for
-    hiring, credit, policing or diagnosis.
+    this emotion. mien does not detect what a person feels. Do not use it on people at work or
+    school, or for hiring, credit, policing or diagnosis.
 
     \b
         mien analyze photo.jpg

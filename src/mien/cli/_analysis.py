@@ -31,7 +31,8 @@ from mien.tracking.checkpoint import Checkpoint
 from mien.visualization.text import print_faces
 
 MAX_SOURCES_WITH_BARS = 8
-"""Maximum number of sources for which each face is printed with bars; otherwise, as one line."""
+"""Maximum number of sources for which each face is printed with bars. With more sources, each face
+is printed as one line, or not at all if there are output files."""
 
 
 def run(classifier: Future[Classifier], options: AnalyzeOptions) -> None:

@@ -22,7 +22,7 @@ SECTION = TRAINING
 @SET_OPTION
 @click.option("--change", "cases", multiple=True, metavar="'NAME: FIELD=VALUE ...'",
               help="A case to compare with the baseline; can be repeated (default: the standard "
-              "ablations, such as no dropout, and those of the network).")  # fmt: skip
+              "ablations, such as no dropout, and those of the recipe's network).")  # fmt: skip
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, metavar="N",
               help="Number of seeds per case, starting with the recipe's.")  # fmt: skip
 def ablate(

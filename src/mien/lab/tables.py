@@ -185,8 +185,9 @@ def _evaluation(result: Mapping) -> tuple[str, str, int, str]:
 
 def _protocol(result: Mapping) -> str:
     """Return the protocol of a result, and its fold if it has one."""
-    protocol, subset, *_ = protocols.evaluation_set(result)
-    return f"{protocol}, {subset}" if subset.startswith("fold") else protocol
+    protocol, *details = protocols.evaluation_set(result)
+    folds = [detail for detail in details if detail.startswith("fold")]
+    return ", ".join([protocol, *folds])
 
 
 def paired(all_runs: Sequence[Run]) -> Table | None:
@@ -207,8 +208,8 @@ def paired(all_runs: Sequence[Run]) -> Table | None:
             rows += [(name, metric, *values.values()) for metric, values in differences.items()]
     caption = (
         f"Each metric minus that of {baseline_name}, paired by face. If the 95 % interval over "
-        "faces excludes 0, the difference is significant for these two runs. Runs that differ only "
-        "in the training seed can differ by as much."
+        "faces excludes 0, the difference is significant for these two runs. Two runs "
+        "that differ only in the training seed can also differ significantly in this sense."
     )
     return Table(caption, ("run", "metric", "difference", "low", "high"), rows) if rows else None
 

@@ -5,7 +5,8 @@
 
 Training writes a checkpoint after every epoch, on a GPU about once per minute. All random numbers
 depend only on the seed, the number of the epoch and the rank of the process. Therefore a resumed
-run ends with the same weights as an uninterrupted one; on the CPU they are bit-identical.
+run ends with the same weights as an uninterrupted one; on the CPU they are bit-identical. This does
+not hold with a time limit, by which the learning rate depends on the clock.
 """
 
 from __future__ import annotations
@@ -78,7 +79,8 @@ def fit(
         on_progress: Called after every step and before every epoch.
         tensorboard: Write the log also in the format of TensorBoard.
         seconds: Time limit of this call; infinite for none. If it is too short for all epochs, the
-            training has fewer epochs, and the learning rate still decays to zero.
+            training has fewer epochs, and the learning rate decays with the time spent: to zero, or
+            nearly if the last epoch would not fit.
 
     Returns:
         The finished run.
@@ -181,8 +183,8 @@ def _create_step(
 
 def _write_result(run: Run, state: State) -> None:
     """Write the final log and the resulting weights, which mark the run as finished."""
-    # If the process was killed between writing the last checkpoint and its log, the log of this
-    # resumed run lacks entries, and no further epoch rewrites it.
+    # If an earlier process was killed after writing the last checkpoint and before its log, the log
+    # file lacks entries, and no epoch is left that would write it.
     runs.write_log(run, state.log)
     weights = state.ema_model.state_dict() if state.best is None else state.best["weights"]
     with atomic_file.atomic_write(run.weights_file) as temporary:
@@ -211,6 +213,7 @@ def epoch_inputs(
     steps = batches.steps_per_epoch(count, config)
     lrs = _learning_rates(state, config, budget, steps)
     ema_decays = [training_state.ema_decay(config, state.step + k + 1) for k in range(steps)]
+    # Stored logits belong to the augmented faces of the epoch for which they were computed.
     repeat = (stored.seed, stored.epoch(state.epoch)) if stored else None
     parameters = augmentation.sample(
         config, count, state.epoch, device, world_size=world_size, repeat=repeat

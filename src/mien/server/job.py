@@ -21,7 +21,7 @@ RESULT_FILES = {
 """Names of the result files that a job can write, and their labels on the web page."""
 
 FINAL_STATES = ("done", "failed", "deleted")
-"""States in which the analysis has ended."""
+"""States of a job that has ended or was deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,8 @@ class Job:
         folder: Private folder for the upload and the result files.
         name: File name of the video, used in messages.
         options: Options for the analysis.
-        expires_at: Time, by `time.monotonic()`, after which the job is deleted if it has ended.
+        expires_at: Time, by `time.monotonic()`, after which the job is deleted if it has ended; set
+            again when the analysis ends.
         state: "receiving", "queued", "running", "done", "failed" or "deleted".
         client: IP address of the client; for IPv6, its /64 network.
         upload_speed: Speed of the upload, updated while the video is received.

@@ -18,7 +18,8 @@ MAX_CONNECTIONS = 1024
 """Maximum number of open connections.
 
 A further connection replaces the one that has been idle for the longest time. If none is idle, all
-routes except `HEALTH_PATHS` respond with 503."""
+routes except `HEALTH_PATHS` respond with 503; WebSockets are limited by
+`Settings.max_live_connections` instead."""
 
 HEALTH_PATHS = ("/healthz", "/readyz")
 
@@ -161,8 +162,9 @@ class HttpProtocol(_TurnTakingProtocol, HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_response_complete(self) -> None:
-        """Mark the connection as idle if the response is complete."""
+        """Mark the connection as idle, unless another request has arrived meanwhile."""
         super().on_response_complete()
+        # `cycle` is that of the request that was received last.
         if self.cycle.response_complete:
             self.server_state.idle[self] = None
 

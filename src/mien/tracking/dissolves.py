@@ -128,6 +128,7 @@ def _mixture(
     """
     ends = np.stack([first.blocks[selected].ravel(), last.blocks[selected].ravel()])
     blocks, stds = middle.blocks[selected], middle.block_stds[selected]
+    # The identity matrix makes the equations solvable if the frames are equal.
     weights = np.linalg.solve(ends @ ends.T + np.eye(2), ends @ blocks.ravel())
     errors = ((blocks - (weights @ ends).reshape(blocks.shape)) ** 2).mean(1)
     textured = stds >= MIN_BLOCK_STD

@@ -51,7 +51,11 @@ class TimedDetections:
 
 
 def hold(last: TimedDetections | None, frames: Sequence[Frame]) -> Iterator[FrameDetections]:
-    """Yield frames after the last detection of a shot or video, with its faces."""
+    """Yield frames with the faces of the detection before them; none without a detection.
+
+    There is no later detection to interpolate to at the end of a shot or video, and before an
+    abrupt change.
+    """
     if last is not None:
         yield from ((frame, last.faces) for frame in frames)
 

@@ -88,14 +88,15 @@ class VideoSession:
         """Detect, track and classify the faces of the next frame.
 
         Args:
-            pixels: (H, W, 3) uint8, RGB and upright. OpenCV gives BGR; convert it first.
+            pixels: (H, W, 3) uint8, RGB and upright; gray and RGBA are converted. OpenCV gives
+                BGR; convert it first.
             seconds: Time of the frame, later than the previous one.
 
         Returns:
             The faces, sorted by id, with `smoothed` emotions; `frame.number` counts the updates.
 
         Raises:
-            UserError: If `pixels` has another shape or dtype.
+            UserError: If `pixels` is not such an array.
 
         Example:
             ```python
@@ -159,8 +160,8 @@ class VideoSession:
 
         Returns:
             A JSON-serializable dictionary: for each face of the last seconds its box, velocity,
-            smoothed emotions and 16 x 16 pixel thumbnails, and up to 20 small thumbnails of the
-            frames of the last seconds.
+            smoothed emotions, and up to three gray thumbnails of at most 64 x 36 pixels; and up to
+            20 such thumbnails of the frames of the last seconds.
 
         Example:
             ```python
@@ -235,6 +236,7 @@ class VideoSession:
         detected = self._tracker.find_changes(frame.pixels, frame.seconds) or detected
         if detected:
             self._tracker.replay(frame.pixels, frame.seconds, faces)
+            # Records do not contain the roll of a face, so faces are detected again.
             by_box = {detection.box: detection for detection in self._detect(frame.pixels)}
             by_id = {face.face_id: by_box[face.box] for face in faces if face.box in by_box}
             self._last_detections = TimedDetections(frame.seconds, by_id)
@@ -275,27 +277,36 @@ class VideoSession:
     def _detect_or_interpolate(self, frames: Iterable[Frame]) -> Iterator[FrameDetections]:
         """Yield each frame with its faces, detected or interpolated."""
         pending: list[Frame] = []
-        for frame in frames:
-            previous, shot = self._last_detections, self._shot
-            frame = self._with_shot(frame)
-            if self._shot != shot:
-                yield from hold(previous, pending)
-                pending = []
-            height, width = frame.pixels.shape[:2]
-            is_due = self._schedule.is_due(frame.seconds, width, height)
-            is_changed = self._tracker.find_changes(frame.pixels, frame.seconds)
-            if not (is_due or is_changed or frame.is_live):
-                pending.append(frame)
-                continue
-            previous = self._last_detections
-            current = self._detect_faces(frame)
-            if is_changed:
-                yield from hold(previous, pending)
-            else:
-                yield from fill(previous, pending, current)
-            yield frame, current.faces
-            pending = []
+        try:
+            for frame in frames:
+                yield from self._add_frame(frame, pending)
+        except UserError:
+            yield from hold(self._last_detections, pending)
+            raise
         yield from hold(self._last_detections, pending)
+
+    def _add_frame(self, frame: Frame, pending: list[Frame]) -> Iterator[FrameDetections]:
+        """Append a frame to those that wait for the next detection, or detect its faces.
+
+        After a detection, or if a new shot begins, the pending frames are yielded with their faces
+        and removed.
+        """
+        last, shot = self._last_detections, self._shot
+        frame = self._with_shot(frame)
+        if self._shot != shot:
+            yield from hold(last, pending)
+            pending.clear()
+        height, width = frame.pixels.shape[:2]
+        is_due = self._schedule.is_due(frame.seconds, width, height)
+        is_changed = self._tracker.find_changes(frame.pixels, frame.seconds)
+        if not (is_due or is_changed or frame.is_live):
+            pending.append(frame)
+            return
+        last = self._last_detections
+        current = self._detect_faces(frame)
+        yield from hold(last, pending) if is_changed else fill(last, pending, current)
+        pending.clear()
+        yield frame, current.faces
 
     def _smooth(self, result: Result) -> Result:
         return replace(result, faces=self._smoother(result.frame.seconds, result))

@@ -34,8 +34,8 @@ MAX_PAN_CORRELATION = 0.8
 least this. In a whip pan, single blocks are too blurred to be matched, but whole frames are not."""
 
 STILL, MAX_STILL_SECONDS = 1.2, 0.15
-"""If the similarity of the previous two frames was above the first value, and the frame follows
-within the second, no pan is assumed, since the first frames of a pan are similar."""
+"""A frame that follows within `MAX_STILL_SECONDS` after two frames with a similarity above `STILL`
+is not part of a pan: a pan begins slowly, so that its first frames are similar."""
 
 MIN_SHOT_SECONDS = 0.15
 """Shortest shot: a fast roll of the camera would otherwise begin a shot with each of its frames."""
@@ -127,8 +127,8 @@ class ShotDetector:
             self._forget()
         if is_boundary or jumped_back:
             self._shot_start = seconds
-        faded = self._max_contrast * 0.5 ** (max(elapsed, 0.0) / CONTRAST_HALF_LIFE)
-        self._max_contrast = max(frame.contrast, faded)
+        decayed = self._max_contrast * 0.5 ** (max(elapsed, 0.0) / CONTRAST_HALF_LIFE)
+        self._max_contrast = max(frame.contrast, decayed)
         if is_blank:
             self._passed_blank = True
             self._dissolves.reset()
@@ -149,6 +149,7 @@ class ShotDetector:
         return is_hard_cut or self._dissolves.update(frame, seconds)
 
     def _is_hard_cut(self, frame: Thumbnail, previous: Thumbnail, elapsed: float) -> bool:
+        """Return whether a frame is the first after a hard cut; store its similarity."""
         in_fast_motion = self._similarity < FAST_MOTION
         was_still = self._similarity > STILL and elapsed <= MAX_STILL_SECONDS
         self._similarity = similarity(frame, previous)
@@ -186,7 +187,7 @@ class ShotDetector:
             "last": None if math.isinf(self._last_seconds) else self._last_seconds,
             "shot_start": None if math.isinf(self._shot_start) else self._shot_start,
             "earlier": self._earlier and self._earlier.to_text(),
-            "before": self._previous and self._previous.to_text(),
+            "previous": self._previous and self._previous.to_text(),
             "clear": self._clear and self._clear.to_text(),
             "passed_blank": self._passed_blank,
             "max_contrast": self._max_contrast,
@@ -199,7 +200,7 @@ class ShotDetector:
         self._last_seconds = -math.inf if state["last"] is None else float(state["last"])
         self._shot_start = -math.inf if state["shot_start"] is None else float(state["shot_start"])
         self._earlier = state["earlier"] and Thumbnail.from_text(state["earlier"])
-        self._previous = state["before"] and Thumbnail.from_text(state["before"])
+        self._previous = state["previous"] and Thumbnail.from_text(state["previous"])
         self._clear = state["clear"] and Thumbnail.from_text(state["clear"])
         self._passed_blank = bool(state["passed_blank"])
         self._max_contrast = float(state["max_contrast"])

@@ -25,15 +25,15 @@ APPEARANCE_GAIN = 0.2
 
 MAX_ABRUPT_SIMILARITY, MIN_STILL_SIMILARITY = 0.6, 1.0
 """The image changes abruptly at a face if the similarity of two successive frames is below the
-first value, and that of the two frames before was at least the second. A turning head, or a hand in
-front of the face, changes several frames in succession."""
+first value, and that of the two frames before was at least the second (similarities are from 0 to
+1.25). A turning head, or a hand in front of the face, changes several frames in succession."""
 
 CHANGE_MARGIN = 0.1
 """Margin on each side of the box that is compared to find changes, as a fraction of its sides."""
 
 ABRUPT_SECONDS = 0.11
-"""Maximum seconds between two frames that are compared, for ten frames per second or more; in a
-longer time, a face can turn."""
+"""Maximum seconds between two frames that are compared: in a longer time, a face can turn. So
+replaced faces are found only at ten frames per second or more."""
 
 MAX_LIGHT_RATIO = 3.0
 """A change of brightness or contrast by more than this factor is a flash, not another face."""
@@ -59,7 +59,8 @@ class Track:
         expected_thumbnail: Thumbnail of the predicted box in the latest frame, with a margin; None
             at first, or if there is none (`appearance.box_thumbnail`).
         expected_at: Time of that frame in seconds.
-        expected_similarity: Similarity of `expected_thumbnail` to that of the frame before.
+        expected_similarity: Similarity of `expected_thumbnail` to that of the frame before; 1 if
+            they were not compared.
         changed_at: Time of the latest abrupt change in seconds; None if there was none.
     """
 
@@ -112,7 +113,7 @@ class Track:
         )
 
     def predict(self, seconds: float, width: int, height: int) -> np.ndarray:
-        """Return the expected box at a time, with decaying velocity.
+        """Return the expected box at a time, encoded like `box`, with decaying velocity.
 
         The center is clipped to the image of the given size, because a face that leaves the image
         usually comes back at the same border.

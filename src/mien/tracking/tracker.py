@@ -18,8 +18,9 @@ from mien.tracking.frame_interval import MAX_AGE_SECONDS, FrameInterval
 from mien.tracking.track import MAX_REPLACEMENT_AGE, Track, encode
 
 CROWDED_DISTANCE, CROWDED_SECONDS = 1.0, 0.5
-"""Two faces that were detected in the last `CROWDED_SECONDS`, less than this many face widths
-apart, are not taken as replaced: one may have passed in front of the other."""
+"""If two faces that were both detected in the last `CROWDED_SECONDS` are less than
+`CROWDED_DISTANCE` face widths apart, an abrupt change does not end their tracks
+(`Track.is_replaced`): one may have passed in front of the other."""
 
 BASE_DISTANCE, DISTANCE_PER_SECOND, MAX_DISTANCE = 0.6, 5.0, 2.4
 """Gating: the maximum distance of a detection from the predicted position, in face widths, is
@@ -32,6 +33,10 @@ class Tracker:
     Each track has a constant-velocity filter (Bar-Shalom's alpha-beta filter). Detections are
     matched to tracks by distance from the predicted position in face widths, size and appearance;
     appearance separates faces that are close to each other.
+
+    Args:
+        max_age_seconds: Maximum seconds since the last detection of a track; longer if frames are
+            far apart (`FrameInterval`).
     """
 
     def __init__(self, max_age_seconds: float = MAX_AGE_SECONDS) -> None:
