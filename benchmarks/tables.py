@@ -52,7 +52,7 @@ TABLES: dict[str, tuple[Callable[[], str], ...]] = {
     "docs/robustness.md": (server.attacks, server.server_memory, server.floods),
     "docs/serve.md": (server.load,),
     "docs/training.md": (performance.gpu_training,),
-    "docs/video.md": (video.tracking, video.video),
+    "docs/video.md": (video.tracking, video.cuts, video.replaced_people, video.video),
 }
 """Page -> the functions that return its tables."""
 

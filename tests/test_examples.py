@@ -1,4 +1,4 @@
-"""The example in every public docstring runs."""
+"""The examples in the docstrings of the public API run."""
 
 import inspect
 import re
@@ -23,7 +23,10 @@ NOT_RUNNABLE = {
 
 
 def public_objects():
-    """Yield the name and value of every public class, function and method."""
+    """Yield the name and value of every class, function and method of the public API.
+
+    That are the objects in `mien.__all__`, and those of other modules which the guides mention.
+    """
     objects = {name: getattr(mien, name) for name in mien.__all__}
     objects |= {"pipeline.run": pipeline.run, "writers.open_writer": writers.open_writer,
                 "distributed.Faces": distributed.Faces}  # fmt: skip
@@ -83,7 +86,7 @@ def test_every_public_object_has_an_example():
 @pytest.mark.parametrize("name", [name for name in OBJECTS if name not in NOT_RUNNABLE])
 def test_the_example_runs(name, folder, monkeypatch, request):
     code = example_of(OBJECTS[name])
-    # `dir(mien)` has only the public names; an example that calls another would run as well.
+    # An example that calls a private name of mien would run, too; `dir(mien)` has the public names.
     assert set(re.findall(r"\bmien\.(\w+)\(", code)) <= set(dir(mien))
     if "pandas" in code:
         pytest.importorskip("pandas")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.published_tables.formats import markdown_table, percent, read_result
+from tests.synthetic import shots
 
 
 def tracking() -> str:
@@ -24,6 +25,65 @@ def tracking() -> str:
               *(f"changes: {kind}" for kind in ("true", *series)),
               *(f"accuracy: {kind}" for kind in series))  # fmt: skip
     return markdown_table(header, rows)
+
+
+def cuts() -> str:
+    """Detected cuts and false cuts in clips with known cuts.
+
+    From results/shots.json; in docs/video.md.
+    """
+    result = read_result("shots")
+    rows = result["rows"]
+    hard = [row for kind, row in rows.items() if kind in shots.CUTS and kind != "person_replaced"]
+    false_by_kind = {
+        kind: row["false"] for kind, row in rows.items() if kind in shots.NO_CUTS and row["false"]
+    }
+    minutes, per_ten = result["minutes_without_cuts"], result["false_per_ten_minutes"]
+    listed = ", ".join(f"`{kind}` {count:.0f}" for kind, count in false_by_kind.items())
+    return markdown_table(
+        ("clips", "result"),
+        [
+            ("hard cuts", f"{_of(hard)} detected ({percent(result['recall'], 1)})"),
+            ("dissolves", f"{_of([rows['dissolve']])} detected by their end"),
+            ("fades into another scene", f"{_of([rows['fade_between']])} detected by their end"),
+            (
+                "false cuts",
+                f"{sum(false_by_kind.values()):.0f} in {minutes:.0f} minutes without cuts, or "
+                f"{per_ten:.1f} in ten minutes" + (f": {listed}" if listed else ""),
+            ),
+        ],
+    )
+
+
+def _of(rows: list[dict[str, float]]) -> str:
+    """Return the detected cuts of rows of results/shots.json, such as "9 of 10"."""
+    detected, total = (sum(row[name] for row in rows) for name in ("detected", "cuts"))
+    return f"{detected:.0f} of {total:.0f}"
+
+
+def replaced_people() -> str:
+    """New face ids of people who are replaced without a cut, and of those who are not.
+
+    From results/replaced-people.json; in docs/video.md.
+    """
+    result = read_result("replaced-people")
+    people = result["rows"]["people"]
+    wrong_ids = sum(row.get("wrong_new_ids", 0) for row in result["rows"].values())
+    return markdown_table(
+        ("clips", "result"),
+        [
+            (
+                "replaced or swapped",
+                f"{people['new_ids']:.0f} of {people['replaced']:.0f} faces "
+                f"({percent(result['new_id_rate'])}) have a new id in the same frame",
+            ),
+            (
+                "hands, turning heads, passers-by, motion of the camera, changes of the light",
+                f"wrong new ids: {wrong_ids:.0f} in "
+                f"{result['minutes_without_replacement']:.0f} minutes",
+            ),
+        ],
+    )
 
 
 def video() -> str:

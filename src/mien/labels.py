@@ -70,8 +70,8 @@ def restrict_labels(
 ) -> np.ndarray:
     """Select the probabilities of the labels in `keep`, and renormalize them to sum to 1.
 
-    If all selected probabilities of a row are 0, it becomes uniform over the labels of `keep` that
-    are in `labels`. If none of them is, all its probabilities are 0.
+    A row whose selected probabilities are all 0 becomes uniform over the labels of `keep` that are
+    in `labels`. If no label of `keep` is in `labels`, all rows are 0.
 
     Args:
         probabilities: (N, K) with one row per face.

@@ -19,7 +19,7 @@ def sample_faces():
 
 @pytest.fixture(scope="module")
 def clip(sample_faces, tmp_path_factory):
-    """A clip of one second with audio, and its ground truth."""
+    """Path and ground truth of a clip of the scenario "one": a face, for 1 s, with audio."""
     path = tmp_path_factory.mktemp("clips") / "one.mp4"
     frames = clips.frames("one", sample_faces, size=(320, 180), seconds=1)
     return path, clip_files.encode(path, frames, sound=True)

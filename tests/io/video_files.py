@@ -6,9 +6,9 @@ import av
 import numpy as np
 from PIL import Image
 
-import mien as package
 from mien.io import video
 from mien.io.source import Source
+from mien.labels import EMOTIONS
 from mien.results import Face
 from tests.synthetic import clips
 
@@ -31,8 +31,8 @@ def write_gif(path, sample_faces, count, **options):
 
 
 def make_face(face_id=0):
-    """Return a face with equal shares of all emotions, also smoothed."""
-    emotions = dict.fromkeys(package.EMOTIONS, 1 / 7)
+    """Return a face whose shares and smoothed shares are equal for all emotions."""
+    emotions = dict.fromkeys(EMOTIONS, 1 / 7)
     return Face((20.0, 20.0, 40.0, 40.0), 0.9, emotions, face_id, smoothed=emotions)
 
 
@@ -93,7 +93,10 @@ def copy_packets(source, path, shift=0.0, keep=lambda number: True, **options):
 
 
 def read(path, errors=None, **selection):
-    """Return the selected frames of a file; damage is added to `errors`, or fails without it."""
+    """Return the selected frames of a file.
+
+    Decoding errors are appended to `errors`; if it is None, they raise AssertionError.
+    """
 
     def fail(error):
         raise AssertionError(str(error))

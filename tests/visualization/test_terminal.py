@@ -8,18 +8,18 @@ from mien.visualization import terminal
 
 @pytest.fixture
 def printed(monkeypatch, capsys):
-    """A function that calls `print_table(*arguments)` and returns the printed lines.
+    """A function that calls `print_function(*arguments)` and returns the printed lines.
 
     `width` is that of the terminal in columns; None if the output is no terminal.
     """
 
-    def run(width, print_table, *arguments):
+    def run(width, print_function, *arguments):
         monkeypatch.delenv("COLUMNS", raising=False)
         if width:
             monkeypatch.setenv("COLUMNS", str(width))
         monkeypatch.setattr(terminal, "out", terminal.Console(
             highlight=False, soft_wrap=True, markup=False, width=width))  # fmt: skip
-        print_table(*arguments)
+        print_function(*arguments)
         return capsys.readouterr().out.splitlines()
 
     return run

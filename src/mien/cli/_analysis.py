@@ -171,7 +171,7 @@ def _read_checkpoint(
             emotions.
     """
     by_name = {source.name: source for source in sources}
-    resume_from = checkpoint.read(paths, by_name)
+    resume_from = checkpoint.prepare_resume(paths, by_name)
     current = (analyzer.model, analyzer.detector, analyzer.labels)
     for record in partial_file.synchronize_and_read(paths):
         faces = [Face.from_dict(face) for face in record["faces"]]

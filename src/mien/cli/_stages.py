@@ -55,7 +55,8 @@ def measure(
     Args:
         model: Name or path of the model.
         detector: Name of the detector.
-        threads: Number of threads; 0 uses all cores.
+        threads: Number of threads of the classifier and the detector; 0 uses all cores. The roll
+            is always estimated with one thread.
         size: Width and height of the frame in pixels.
         seconds: Minimum time per stage in seconds.
 

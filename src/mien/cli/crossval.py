@@ -41,8 +41,8 @@ def crossval(
     \b
         mien crossval hybrid --set model=hybrid-slim --data fer2013/ --out runs/crossval
     """
-    # The first change gives the recipe a protocol with folds, because no recipe has one; later
-    # changes override it.
+    # No named recipe has a protocol with folds, so kfold is the default; it also replaces the
+    # protocol of a config.json. Later changes override it.
     options = {"protocol": protocol, "folds": folds}
     option_changes = [f"{name}={value}" for name, value in options.items() if value is not None]
     config = lab("config").parse(recipe, ("protocol=kfold", *changes, *option_changes))
@@ -57,6 +57,6 @@ def crossval(
     pooled = result["pooled"]["accuracy"]
     click.echo(
         f"accuracy on the held-out faces of all folds: {pooled['value']:.3f} "
-        f"({pooled['low']:.3f} to {pooled['high']:.3f})"
+        f"(95 % interval over faces: {pooled['low']:.3f} to {pooled['high']:.3f})"
     )
     click.echo(out / "crossval.json")

@@ -75,8 +75,9 @@ def serve(
         from mien.server.settings import VIDEO_PIXELS, Settings, is_loopback
     token = _read_token(token_file)
     settings = Settings(
-        model, detector, threads, workers, host, port, token,
-        tuple(name.lower() for name in allow_host), allow_origin,
+        model=model, detector=detector, threads=threads, workers=workers,
+        host=host, port=port, token=token,
+        allowed_hosts=tuple(name.lower() for name in allow_host), allowed_origins=allow_origin,
         max_images_in_progress=max_images_in_progress, max_video_pixels=VIDEO_PIXELS[video_size],
     )  # fmt: skip
     if not is_loopback(host) and not token:
@@ -88,10 +89,10 @@ def serve(
 
 
 def _leave_signals_to_server() -> None:
-    """Let the server handle SIGTERM, and turn SIGHUP into SIGTERM.
+    """Remove the command line's handler of SIGTERM, and turn SIGHUP into SIGTERM.
 
-    After the shutdown, the process terminates with SIGTERM, so that service managers see it in the
-    exit status.
+    While it serves, uvicorn handles SIGTERM. After the shutdown, it restores the default action and
+    raises the signal again, so that service managers see it in the exit status.
     """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:

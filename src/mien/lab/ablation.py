@@ -54,10 +54,10 @@ def ablate(
             callback.
 
     Returns:
-        A description of the experiment, and `cases`. A case has its changes, number of parameters,
-        mean and sample standard deviation of each metric over seeds, and
-        `difference_to_baseline`: its accuracy minus that of the baseline, paired by face, with the
-        95 % bootstrap interval over faces.
+        A description of the experiment, and `cases`. Each case has its `changes`; its number of
+        `parameters`; `seed_statistics`, the mean and sample standard deviation of each metric over
+        seeds (None for one seed); and `difference_to_baseline`: its accuracy minus that of the
+        baseline, paired by face, with the 95 % bootstrap interval over faces.
 
     Raises:
         UserError: There is no seed, a case has no unique folder name, a change is invalid or
@@ -134,7 +134,13 @@ def _check_fixed_fields(base: Config, cases: Mapping[str, Config]) -> None:
 def _compare_cases(
     folders: Mapping[str, list[str]], results: Mapping[str, dict], out: Path
 ) -> dict[str, dict]:
-    """Return the part of `cases` that is measured, given the folder names of each case."""
+    """Return parameters, statistics over seeds and difference to the baseline of each case.
+
+    Args:
+        folders: Folder names of the runs of each case.
+        results: Result of each run.
+        out: Folder that contains the runs.
+    """
     accuracy_per_face = {
         name: _accuracy_per_face([runs.open_run(out / folder) for folder in of_case])
         for name, of_case in folders.items()

@@ -23,7 +23,7 @@ def run_page(run: Run) -> Page:
     page = Page(f"{run.config.model}, {result['protocol']}, seed {run.config.seed}")
     page.add(tables.training([run]), tables.summary(run, result))
     for head, sections in result["heads"].items():
-        if tables.SECTIONS[head] not in sections:  # a vote head evaluated without votes
+        if tables.SECTIONS[head] not in sections:  # no evaluated face has a label for it
             continue
         page.add(f"# {tables.head_title(head)}")
         page.add(tables.head_scores(result, head), tables.per_class(run, head))

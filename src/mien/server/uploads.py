@@ -35,7 +35,7 @@ async def receive_video(
     Args:
         request: Request whose body is the video, or a form with the video.
         jobs: Job manager that stores and analyzes the video.
-        name: File name of the video if the form has none; may be empty.
+        name: File name of the video, unless the form has one; may be empty.
         options: Options for the analysis.
         settings: Settings with the limits of uploads.
 
@@ -76,7 +76,9 @@ async def receive_video(
 
 
 async def progress_events(job: Job, shutdown_event: asyncio.Event) -> AsyncIterator[str]:
-    """Yield server-sent events: `progress` after each change, then one `end`.
+    """Yield server-sent events: `progress` at once and after each change, then one `end`.
+
+    In long pauses, keep-alive comments are yielded.
 
     Args:
         job: Job whose record is the data of each event.

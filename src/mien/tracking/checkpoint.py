@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -18,8 +18,11 @@ from mien.tracking.schedule import DetectionSchedule
 from mien.tracking.session import VideoSession
 
 REPLAY_SECONDS, MIN_REPLAY_FRAMES = 2 * MAX_AGE_SECONDS, 8
-"""How much of the end of the analyzed part is replayed before the rest of a video is analyzed: at
-least this many seconds and this many frames."""
+"""Before the rest of a video is analyzed, the frames of the last `REPLAY_SECONDS` of the analyzed
+part are replayed, but at least `MIN_REPLAY_FRAMES` frames."""
+
+START_TOLERANCE_SECONDS = 1.0
+"""A run with the same start can begin this much later than it, in a video with few frames."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,7 @@ class UnfinishedVideo:
         faces: Faces of the last frames, by frame number.
         detected: Numbers of the frames in which faces were detected instead of interpolated.
         shots: Number of the shot, by frame number.
-        start: Time of the first frame of the run in seconds.
+        start: Time of the first frame of this video that the run analyzed, in seconds.
         replay_start: Time of the first frame in `faces` in seconds.
         next_id: The first unused face id.
     """
@@ -54,15 +57,21 @@ class UnfinishedVideo:
         Raises:
             UserError: If the interrupted run started at another time.
         """
-        if abs(self.start - max(requested.start, first)) > 1 + requested.seconds:
+        tolerance = START_TOLERANCE_SECONDS + requested.seconds
+        if abs(self.start - max(requested.start, first)) > tolerance:
             raise UserError(
                 f"Cannot resume {self.name}: the interrupted run started at {self.start:.1f} s. "
                 "Use --resume with the same --from."
             )
         return requested.starting_at(min(self.faces), self.replay_start)
 
-    def replay(self, session: VideoSession, frames: Iterable[Frame]) -> None:
+    def replay(self, session: VideoSession, frames: Iterator[Frame]) -> None:
         """Restore the state of a session at the interruption by replaying the last frames.
+
+        Args:
+            session: A new session.
+            frames: The frames of `selection(...)`. The replayed ones are consumed; the next one is
+                the first that has not been analyzed.
 
         Raises:
             UserError: If the video, the selection of its frames or the smoothing has changed.
@@ -133,7 +142,7 @@ class _LastSource:
             len(records) > MIN_REPLAY_FRAMES and seconds - records[0][0]["seconds"] > REPLAY_SECONDS
         ):
             records.popleft()
-        self.next_id = max(self.next_id, *(face["face_id"] + 1 for face in record["faces"]), 0)
+        self.next_id = max([self.next_id, *(face["face_id"] + 1 for face in record["faces"])])
 
     def unfinished_video(self) -> UnfinishedVideo:
         return UnfinishedVideo(
@@ -150,26 +159,30 @@ class _LastSource:
         )
 
 
-def read(paths: Sequence[Path], sources: Mapping[str, Source]) -> Checkpoint:
-    """Read the checkpoint of an interrupted run; an image in progress is analyzed again.
+def prepare_resume(paths: Sequence[Path], sources: Mapping[str, Source]) -> Checkpoint:
+    """Read where to resume an interrupted run, and make its outputs consistent.
+
+    Records that only some of the outputs have are removed, as are those of a last image: it may
+    be incomplete and is analyzed again.
 
     Args:
         paths: All outputs of the interrupted run.
         sources: The sources of the new run, by name.
 
     Raises:
-        UserError: If only some of the outputs have records, or the interrupted run had other
-            sources.
+        UserError: If another run is writing to one of the outputs, or the interrupted run had
+            sources that are not in `sources`.
     """
     done, last = set[str](), _LastSource()
     for index, record in enumerate(partial_file.synchronize_and_read(paths)):
         if record["source"] != last.name:
-            done.add(last.name)
+            if last.name:
+                done.add(last.name)
             last = _LastSource(record["source"], index, record["seconds"])
         last.add(record)
     if not last.name:
         return Checkpoint()
-    if others := sorted({*done, last.name} - {"", *sources}):
+    if others := sorted({*done, last.name} - set(sources)):
         raise UserError(
             f"Cannot resume: the interrupted run also read {others[0]}. "
             "Use --resume with the same inputs."

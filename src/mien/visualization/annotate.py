@@ -45,9 +45,10 @@ MIN_FACE_HEIGHT_FOR_BARS = 5
 def draw(pixels: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
     """Annotate a copy of an image with its faces; `Result.plot` does the same for a result.
 
-    If there are several faces, each is labeled with its `face_id`. A `?` after a percentage marks
-    a face with flags, whose emotions are less reliable. The size of the image does not change. If
-    there is too little space beside the faces, the bars are left out first, then the text.
+    If there are several faces, each is labeled with its `face_id`. A `?` marks a face with flags,
+    whose emotions are less reliable. The size of the image does not change. If there is too little
+    space beside the faces, the bars are left out first; then the text is shortened, and finally
+    left out.
 
     Args:
         pixels: (H, W, 3) uint8 RGB.
@@ -102,7 +103,10 @@ class Annotator:
 
 
 def enlarge(pixels: np.ndarray, faces: Sequence[Face]) -> tuple[np.ndarray, list[Face]]:
-    """Enlarge an image whose longer side is below 480 pixels, and its boxes, for a preview."""
+    """Enlarge an image whose longer side is below `PREVIEW_SIDE`, and the boxes of its faces.
+
+    Larger images are returned unchanged. Landmarks are not scaled, since previews do not show them.
+    """
     scale = max(1.0, PREVIEW_SIDE / max(pixels.shape[:2]))
     if scale == 1:
         return pixels, list(faces)
@@ -156,7 +160,7 @@ def _font_size(image_size: Size) -> int:
 def _draw_box(canvas: ImageDraw.ImageDraw, box: Sequence[float], face: Face, width: int) -> None:
     x, y, w, h = box
     corners = (x, y, x + max(w, 1), y + max(h, 1))
-    # A dark outline around the bright one is visible on any image.
+    # A bright outline with a dark one inside is visible on any image.
     canvas.rounded_rectangle(corners, width * 2, outline=(0, 0, 0, 160), width=width + 2)
     canvas.rounded_rectangle(corners, width * 2, outline=COLORS[face.dominant_emotion], width=width)
 

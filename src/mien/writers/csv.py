@@ -1,4 +1,6 @@
-"""Write a CSV table with one row per face; a frame without faces has one row with empty columns.
+"""Write a CSV table with one row per face.
+
+A frame without faces has one row with empty face columns.
 
 The file is UTF-8 with LF line ends. If a text is not ASCII, the file begins with a byte order mark,
 because Excel would otherwise use a regional encoding. Texts that a spreadsheet would evaluate are
@@ -48,7 +50,8 @@ def _convert(records: Iterator[dict], path: Path) -> None:
         def write_line(row: str) -> None:
             file.write(row.removesuffix("\r\n") + "\n")
 
-        # `csv` quotes a text that contains CR only if its line terminator contains CR as well.
+        # Until 2024 (Python issue 67044), `csv` quoted a text that contains CR only if its line
+        # terminator contains CR as well.
         table = csv.DictWriter(SimpleNamespace(write=write_line), COLUMNS, lineterminator="\r\n")
         table.writeheader()
         for record in records:

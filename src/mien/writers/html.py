@@ -51,7 +51,8 @@ def render(timeline: Timeline, path: Path) -> str:
     """
     summaries = timeline.summaries.records()
     indices = timeline.emotion_indices()
-    notes = legend_notes(smoothed=timeline.smoothed, interpolated=bool(summaries))
+    has_faces = bool(summaries)
+    notes = legend_notes(smoothed=timeline.smoothed, interpolated=has_faces)
     if timeline.marked_shots():
         notes = [*notes, SHOTS_NOTE]
     data = {

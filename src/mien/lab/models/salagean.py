@@ -17,10 +17,10 @@ Layers, widths and training are unknown to us.
 
 Our choices:
 
-- The preprocessing is a layer without weights, so that model files contain it. It estimates the
-  midline of the face: the vertical line, at most a twelfth of the width from the center, at which
-  the flipped face agrees best with the face. The asymmetry is half of the difference between the
-  face and the flipped face. The layer removes the low frequencies of the asymmetry (light from one
+- The preprocessing is a layer without weights, so that model files contain it. It flips the face
+  at vertical lines up to a twelfth of the width from the center, and averages the flipped faces,
+  weighted by their agreement with the face. The asymmetry is half of the difference between the
+  face and this average. The layer removes the low frequencies of the asymmetry (light from one
   side), but only half of the high frequencies (so that a crooked smile remains visible).
 - Four blocks with 32, 64, 128 and 256 channels, each of two 3 x 3 convolutions with batch norm
   and ReLU, and max pooling. Dropout with probability `dropout` / 2 follows each block.
@@ -66,7 +66,8 @@ ABLATIONS = {
 """Variant -> description of an ablation -> variant with that ablation."""
 
 MIDLINE_SELECTIVITY = 30.0
-"""Factor of the logits of the midlines; larger values give more weight to the best midline."""
+"""Factor of the agreement of each vertical line before the softmax; larger values give more weight
+to the best line."""
 
 
 class Symmetry(nn.Module):
