@@ -1,6 +1,6 @@
 """Measure new face ids when people are replaced without a cut. Writes results/replaced-people.json.
 
-python benchmarks/replaced_people.py --jobs 2
+python benchmarks/replaced_people.py --seeds 6 --jobs 2    # as published
 """
 
 from __future__ import annotations
@@ -42,7 +42,10 @@ def clip(kind: str, seed: int) -> tuple[list[Frame], list[list[float]]]:
 
 
 def measure_replacements(seed: int) -> dict[str, float]:
-    """Count replaced faces of a clip, and those with a new id when they are first detected."""
+    """Count the replaced faces of a clip, and those that have a new id in the same frame.
+
+    Only replacements in which both the old and the new face are found are counted.
+    """
     frames, replaced = clip("people", seed)
     results = list(Analyzer("small").session().stream(frames))
     counts = {"replaced": 0, "new_ids": 0, "minutes": len(frames) / film.FPS / 60}
@@ -56,7 +59,7 @@ def measure_replacements(seed: int) -> dict[str, float]:
 
 
 def measure_same_people(kind: str, seed: int) -> dict[str, float]:
-    """Count the ids of a clip that are new only because faces can be recognized as replaced."""
+    """Count the face ids of a clip that are added by the detection of replaced faces."""
     frames, _ = clip(kind, seed)
     session = Analyzer("small").session
     ids = _count_ids(session().stream(frames))
@@ -83,8 +86,8 @@ def total(rows: list[dict[str, float]]) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--seeds", type=int, default=5, help="number of clips of each kind")
+    parser.add_argument("--jobs", type=int, default=1, help="number of processes")
     args = parser.parse_args()
     seeds = range(FIRST_SEED, FIRST_SEED + args.seeds)
     with ProcessPoolExecutor(args.jobs) as pool:

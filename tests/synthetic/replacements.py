@@ -68,7 +68,7 @@ def hand(rng: np.random.Generator, seconds: float) -> Iterator[Frame]:
         pixels = scene(t)
         if t >= start:
             elapsed = t - start
-            # Distance from the target: it approaches, stays, and leaves on the other side.
+            # Distance from the target: the hand approaches, stays, and leaves on the other side.
             distance = speed * (travel - min(elapsed, travel) - max(0.0, elapsed - travel - stay))
             center = (
                 person.x(t) + target_x + np.cos(angle) * distance,

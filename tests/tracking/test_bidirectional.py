@@ -71,7 +71,7 @@ def test_a_video_that_changes_between_the_passes_is_an_error(extra):
         list(bidirectional.smooth_results(results, frames[:4]))
 
 
-def test_the_two_pass_option(mien, tiny_model, tmp_path):
+def test_two_pass_smooths_bidirectionally_and_cannot_be_resumed(mien, tiny_model, tmp_path):
     import av
 
     path, out = tmp_path / "x.mp4", tmp_path / "x.jsonl"

@@ -27,6 +27,7 @@ def lines(path):
 
 def interrupt_after(count, *paths):
     """Turn complete outputs into what a run interrupted after `count` frames leaves."""
+    # The partial files of all formats contain JSON records, here the last one incomplete.
     for path in paths:
         whole = path.with_suffix(".jsonl") if path.suffix != ".jsonl" else path
         kept = whole.read_bytes().splitlines(keepends=True)[:count]
@@ -87,7 +88,7 @@ def test_a_killed_run_can_be_resumed_with_the_same_result(clip, mien, tiny_model
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [9, 20, 21, 27, 33, 47])
-def test_a_run_is_resumed_before_or_behind_a_cut(mien, tiny_model, tmp_path, count):
+def test_shots_and_ids_are_kept_when_resuming_near_a_cut(mien, tiny_model, tmp_path, count):
     path, whole, out = (tmp_path / name for name in ("cuts.mp4", "whole.jsonl", "out.jsonl"))
     faces = tiny.samples(28)
     kinds = [list(clips.frames("one", faces, (320, 180), seconds=1, seed=seed)) for seed in (1, 2)]
@@ -99,8 +100,9 @@ def test_a_run_is_resumed_before_or_behind_a_cut(mien, tiny_model, tmp_path, cou
     out.write_bytes(whole.read_bytes())
     interrupt_after(count, out)
     assert mien(*command, out, "--resume")[0] == 0
-    kept = [(r["frame"], r["shot"], [f["face_id"] for f in r["faces"]]) for r in lines(whole)]
-    assert [(r["frame"], r["shot"], [f["face_id"] for f in r["faces"]]) for r in lines(out)] == kept
+    expected = [(r["frame"], r["shot"], [f["face_id"] for f in r["faces"]]) for r in lines(whole)]
+    resumed = [(r["frame"], r["shot"], [f["face_id"] for f in r["faces"]]) for r in lines(out)]
+    assert resumed == expected
 
 
 @pytest.mark.slow
@@ -138,7 +140,7 @@ def test_completed_images_and_videos_are_not_analyzed_again(clip, mien, tiny_mod
              "--to", out)  # fmt: skip
     assert mien(*command)[0] == 0
     expected = lines(out)
-    assert len(expected) == 5 + 5 + 3
+    assert len(expected) == 5 + 5 + 3  # every 40th of the 200 frames of two videos; three images
     for count in range(len(expected)):
         interrupt_after(count, out)
         code, output, err = mien(*command, "--resume")
@@ -188,11 +190,12 @@ def test_another_selection_of_frames_cannot_be_resumed(clip, mien, tiny_model, t
     code, _, err = mien(*command, "--every", "3", "--resume")
     assert code == 2
     assert "Cannot resume" in err
+    # At most the incomplete last record was removed.
     assert kept.startswith(partial_file.part_path(out).read_bytes())
     assert len(list(partial_file.read_records(out))) == 10
 
 
-def test_another_model_or_detector_cannot_resume(clip, mien, tiny_model, tmp_path):
+def test_other_emotions_or_another_detector_cannot_resume(clip, mien, tiny_model, tmp_path):
     out = tmp_path / "a.jsonl"
     command = ("analyze", clip, "--model", tiny_model, "--detector", "whole", "--every", "9")
     mien(*command, "--to", out)
@@ -204,7 +207,7 @@ def test_another_model_or_detector_cannot_resume(clip, mien, tiny_model, tmp_pat
     assert mien(*command, "--to", out, "--resume")[0] == 0
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="names are bytes there")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux allows such file names")
 def test_undecodable_file_names_are_escaped(clip, mien, tiny_model, tmp_path):
     path = os.fsencode(tmp_path) + b"/v\xff.mp4"
     with open(path, "wb") as file:

@@ -165,7 +165,7 @@ def test_a_recorded_video_is_interpolated_between_detections(analyzer):
     calls = []
     counting_analyzer = package.Analyzer(analyzer._classifier, CountingDetector(calls))
     results = list(counting_analyzer.session().stream(frames))
-    assert len(calls) == 3
+    assert len(calls) == 3  # in frames 0, 3 and 6; later frames keep the boxes of frame 6
     assert [face.box[0] for (face,) in results[:7]] == pytest.approx([10 + 2 * k for k in range(7)])
     detected = list(analyzer.session(detect_every=0).stream(frames))
     assert [face.box[0] for (face,) in detected] == pytest.approx([10 + 2 * k for k in range(9)])
@@ -256,7 +256,7 @@ def test_a_state_goes_on_across_cuts_as_if_there_had_been_no_stop(analyzer, seed
 
 @pytest.mark.parametrize("live", [False, True])
 def test_boxes_follow_the_size_of_the_frames(analyzer, live):
-    """As in a call; the texture keeps its size, its place in the frame stays the same."""
+    """As in a video call: the frame gets smaller; the face keeps its size in pixels."""
     frames = []
     for k in range(36):
         large = scene([(60, 30)])

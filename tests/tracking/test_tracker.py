@@ -1,4 +1,4 @@
-"""Tracker, smoother, summaries and detection schedule."""
+"""Tracker, smoother, summaries, detection schedule and interpolation."""
 
 import json
 import math
@@ -28,7 +28,10 @@ def face(face_id=0, emotions=None, **more):
 
 
 def draw_image(*squares, size=(200, 400)):
-    """A gray image with a square gradient at each (x, y, width, direction)."""
+    """A gray image with a square at each (x, y, width, direction).
+
+    A square becomes brighter to the right if its direction is 0, otherwise to the bottom.
+    """
     pixels = np.full((*size, 3), 128, np.uint8)
     for x, y, w, direction in squares:
         ramp = np.linspace(0, 255, w).astype(np.uint8)
@@ -161,10 +164,11 @@ def test_a_face_that_is_replaced_in_place_gets_a_new_id(interval):
 
 def test_a_face_that_changes_slowly_or_in_a_flash_keeps_its_id():
     tracker, box = Tracker(), (100, 50, 40, 40)
-    one, other = (draw_image((100, 50, 40, shade)).astype(float) for shade in (0, 1))
+    one, other = (draw_image((100, 50, 40, d)).astype(float) for d in (0, 1))
     for k in range(26):
         share = min(k / 20, 1)
         pixels = (1 - share) * one + share * other
+        # Frame 24 is a flash.
         pixels = np.clip(4 * pixels + 60 if k == 24 else pixels, 0, 255).astype(np.uint8)
         tracker.find_changes(pixels, k / 25)
         assert tracker.update(pixels, k / 25, [box]) == [0]
@@ -287,8 +291,12 @@ def test_summaries_are_sorted_by_time_on_screen():
     assert [r["face_id"] for r in summaries.records(min_seconds=0.5)] == [0]
 
 
+# Detection schedule and interpolation
+
+
 def test_detection_is_due_when_too_many_pixels_are_pending():
     schedule, times = DetectionSchedule(), [k * 1e-6 for k in range(40)]
+    # Two of these frames have more than MAX_PENDING_PIXELS.
     due = [schedule.is_due(seconds, 8000, 5000) for seconds in times]
     assert due == [True, *[False, True] * 19, False]
     small = DetectionSchedule()

@@ -26,7 +26,6 @@ MIN_STD = 2.0
 """A coarse thumbnail whose gray levels have a lower standard deviation shows too little to
 compare."""
 
-
 MIN_CONTRAST = 8.0
 """A face with a lower contrast (`Thumbnail.contrast`) is too dark or too blurred to be compared:
 noise and compression change it too much."""
@@ -70,7 +69,7 @@ def box_thumbnail(pixels: np.ndarray, box: Box, margin: float = 0.0) -> Thumbnai
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Return the correlation of two coarse thumbnails, -1 to 1."""
+    """Return the correlation of two coarse thumbnails, -1 to 1; 0 if one is zeros."""
     return float((a * b).sum())
 
 

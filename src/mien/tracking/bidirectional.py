@@ -29,6 +29,9 @@ def smooth_results(
         frames: The same frames, read a second time.
         time_constant: Time constant of the smoothing in seconds.
 
+    Returns:
+        The results with the second `frames`; only the smoothed emotions differ.
+
     Raises:
         UserError: If there are more or fewer frames than results.
     """
@@ -73,7 +76,7 @@ def smooth_shares(
         seconds: (T,) increasing times of the frames in seconds.
         shares: (T, K) shares.
         time_constant: Time constant in seconds; 0 disables smoothing.
-        max_age_seconds: Smoothing starts anew after a longer gap.
+        max_age_seconds: Smoothing starts anew after a gap of more than this many seconds.
 
     Returns:
         (T, K) float64.

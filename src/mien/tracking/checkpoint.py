@@ -22,7 +22,8 @@ REPLAY_SECONDS, MIN_REPLAY_FRAMES = 2 * MAX_AGE_SECONDS, 8
 part are replayed, but at least `MIN_REPLAY_FRAMES` frames."""
 
 START_TOLERANCE_SECONDS = 1.0
-"""A run with the same start can begin this much later than it, in a video with few frames."""
+"""The first analyzed frame can be this much later than the requested start, if the video has few
+frames per second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,8 @@ class Checkpoint:
 
     Attributes:
         done: Names of the completed sources.
-        unfinished: The video in which the run was interrupted, if it was a video.
+        unfinished: The video in which the run was interrupted; None if it was an image, or if there
+            are no records.
     """
 
     done: Set[str] = frozenset()
@@ -168,6 +170,9 @@ def prepare_resume(paths: Sequence[Path], sources: Mapping[str, Source]) -> Chec
     Args:
         paths: All outputs of the interrupted run.
         sources: The sources of the new run, by name.
+
+    Returns:
+        The completed part; empty if there are no records.
 
     Raises:
         UserError: If another run is writing to one of the outputs, or the interrupted run had

@@ -60,7 +60,10 @@ class DissolveDetector:
         self._samples.clear()
 
     def update(self, frame: Thumbnail, seconds: float) -> bool:
-        """Add the next frame; return whether a window that ends with it contains a dissolve."""
+        """Add the next frame; return whether a window that ends with it contains a dissolve.
+
+        Frames less than `SAMPLE_SECONDS` after the last sample are ignored: the result is False.
+        """
         if self._samples and seconds - self._samples[-1][0] < SAMPLE_SECONDS:
             return False
         self._samples.append((seconds, frame))

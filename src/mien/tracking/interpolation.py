@@ -82,7 +82,8 @@ def interpolate(
         fraction: Position between the two frames in time, 0 (earlier) to 1 (later).
 
     Returns:
-        The faces that are in both frames, with their confidence and roll in the earlier frame.
+        The faces that are in both frames, with their confidence and roll in the earlier frame;
+        without landmarks if one of the two detections has none.
     """
     return {
         face_id: _interpolate(detection, later[face_id], fraction)

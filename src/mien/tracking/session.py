@@ -35,7 +35,7 @@ class VideoSession:
         classify: Classifies detected faces.
         smoothing: Time constant of the smoothed emotions in seconds; 0 for none. None uses the
             value of `state` or, without a state, 0.5.
-        detect_every: Seconds between two detections in `stream`.
+        detect_every: Seconds between two detections in `stream`; 0 detects in every frame.
         state: The state of an earlier session to continue.
 
     Raises:
@@ -111,6 +111,8 @@ class VideoSession:
 
     def update_frame(self, frame: Frame) -> Result:
         """Like `update`, for a frame with its own source, number and time.
+
+        Its pixels must be (H, W, 3) uint8 RGB; they are neither checked nor converted.
 
         Example:
             ```python

@@ -38,7 +38,8 @@ STILL, MAX_STILL_SECONDS = 1.2, 0.15
 is not part of a pan: a pan begins slowly, so that its first frames are similar."""
 
 MIN_SHOT_SECONDS = 0.15
-"""Shortest shot: a fast roll of the camera would otherwise begin a shot with each of its frames."""
+"""A boundary is at least this many seconds after the previous one, unless time jumps back: a fast
+roll of the camera would otherwise begin a shot with each of its frames."""
 
 MIN_SIMILARITY_TO_EARLIER = 0.32
 """A frame also continues its shot if it is this similar to the frame two before it: blocks of

@@ -86,4 +86,5 @@ class Smoother:
 
 
 def _are_close(a: Mapping[str, float] | None, b: Mapping[str, float]) -> bool:
+    """Return whether emotions are nearly equal; True if the earlier run did not smooth (None)."""
     return a is None or all(abs(a[name] - b[name]) <= 1e-6 for name in a)

@@ -105,7 +105,7 @@ def thumbnail(pixels: np.ndarray) -> np.ndarray:
 
 @dataclass
 class Thumbnail:
-    """The thumbnail of a frame: `gray` is (THUMBNAIL_HEIGHT, THUMBNAIL_WIDTH) uint8."""
+    """The thumbnail of a frame or face: `gray` is (THUMBNAIL_HEIGHT, THUMBNAIL_WIDTH) uint8."""
 
     gray: np.ndarray
 
@@ -218,6 +218,41 @@ def similarity(a: Thumbnail, b: Thumbnail) -> float:
     return explained + LAYOUT_WEIGHT * layout
 
 
+def explained_fraction(frame: Thumbnail, earlier: Thumbnail) -> float:
+    """Return the fraction of a frame's textured blocks that an earlier frame explains, 0 to 1.
+
+    The frame must have a textured block. If more than half of the textured blocks have not moved,
+    the others are not searched for.
+    """
+    textured = frame.block_stds >= MIN_BLOCK_STD
+    scale = BLOCK_SIDE**2 * frame.block_stds + 1e-6
+    earlier_stds = np.maximum(earlier.block_stds, MIN_BLOCK_STD)
+    still = np.einsum("ij,ij->i", frame.blocks, earlier.blocks) / (scale * earlier_stds)
+    still_count = np.count_nonzero(textured & (still > MIN_STILL_CORRELATION))
+    fraction = still_count / np.count_nonzero(textured)
+    if fraction > 0.5:
+        return float(fraction)
+    correlations = np.empty((len(frame.blocks), *earlier.window_stds.shape), np.float32)
+    # The blocks have mean 0, so the means of the windows need not be subtracted.
+    # One product per row of windows: BLAS starts threads for larger ones, which is slower by far.
+    products = correlations.transpose(1, 0, 2)
+    np.matmul(frame.blocks, earlier.windows.transpose(0, 2, 1), out=products)
+    correlations /= earlier.window_stds
+    correlations = correlations.reshape(len(correlations), -1)
+    best_window = correlations.argmax(1)
+    best = correlations[np.arange(len(best_window)), best_window] / scale
+    is_still = still >= best - STILL_TOLERANCE
+    tops, lefts = np.divmod(best_window, THUMBNAIL_WIDTH - BLOCK_SIDE + 1)
+    down = np.where(is_still, 0, tops - BLOCK_TOPS)
+    right = np.where(is_still, 0, lefts - BLOCK_LEFTS)
+    matched = textured & (best > MIN_CORRELATION)
+    grid = len(ROW_STARTS), len(COLUMN_STARTS)
+    supporters = _count_supporters(matched.reshape(grid), down.reshape(grid), right.reshape(grid))
+    is_supported = supporters.ravel() >= 2
+    explained = matched & (is_supported | (is_still & (best > MIN_STILL_CORRELATION)))
+    return float(np.count_nonzero(explained) / np.count_nonzero(textured))
+
+
 def histograms_match(a: Thumbnail, b: Thumbnail) -> bool:
     """Return whether two frames have nearly the same distribution of many gray levels."""
     if min(a.std, b.std) < MIN_HISTOGRAM_STD:
@@ -270,39 +305,6 @@ def _window_sums(values: np.ndarray) -> np.ndarray:
     np.cumsum(total[1:, 1:], 1, out=total[1:, 1:])
     rows = total[BLOCK_SIDE:] - total[:-BLOCK_SIDE]
     return rows[:, BLOCK_SIDE:] - rows[:, :-BLOCK_SIDE]
-
-
-def explained_fraction(frame: Thumbnail, earlier: Thumbnail) -> float:
-    """Return the fraction of a frame's textured blocks that an earlier frame explains, 0 to 1.
-
-    If more than half of the textured blocks have not moved, the others are not searched for.
-    """
-    textured = frame.block_stds >= MIN_BLOCK_STD
-    scale = BLOCK_SIDE**2 * frame.block_stds + 1e-6
-    earlier_stds = np.maximum(earlier.block_stds, MIN_BLOCK_STD)
-    still = np.einsum("ij,ij->i", frame.blocks, earlier.blocks) / (scale * earlier_stds)
-    still_count = np.count_nonzero(textured & (still > MIN_STILL_CORRELATION))
-    fraction = still_count / np.count_nonzero(textured)
-    if fraction > 0.5:
-        return float(fraction)
-    correlations = np.empty((len(frame.blocks), *earlier.window_stds.shape), np.float32)
-    # One product per row of windows: BLAS starts threads for larger ones, which is slower by far.
-    products = correlations.transpose(1, 0, 2)
-    np.matmul(frame.blocks, earlier.windows.transpose(0, 2, 1), out=products)
-    correlations /= earlier.window_stds
-    correlations = correlations.reshape(len(correlations), -1)
-    best_window = correlations.argmax(1)
-    best = correlations[np.arange(len(best_window)), best_window] / scale
-    is_still = still >= best - STILL_TOLERANCE
-    tops, lefts = np.divmod(best_window, THUMBNAIL_WIDTH - BLOCK_SIDE + 1)
-    down = np.where(is_still, 0, tops - BLOCK_TOPS)
-    right = np.where(is_still, 0, lefts - BLOCK_LEFTS)
-    matched = textured & (best > MIN_CORRELATION)
-    grid = len(ROW_STARTS), len(COLUMN_STARTS)
-    supporters = _count_supporters(matched.reshape(grid), down.reshape(grid), right.reshape(grid))
-    is_supported = supporters.ravel() >= 2
-    explained = matched & (is_supported | (is_still & (best > MIN_STILL_CORRELATION)))
-    return float(np.count_nonzero(explained) / np.count_nonzero(textured))
 
 
 def _count_supporters(matched: np.ndarray, down: np.ndarray, right: np.ndarray) -> np.ndarray:

@@ -167,6 +167,7 @@ class Track:
         error = box - (self.box + self.velocity * elapsed)
         weight = 1 - math.exp(-elapsed / UPDATE_TIME_CONSTANT)
         self.velocity = self.velocity + weight * VELOCITY_GAIN * error / elapsed
+        # The width and height change by at most a factor of e per second.
         self.velocity[2:] = self.velocity[2:].clip(-1, 1)
         self.box, self.last_seen = box, seconds
         self.mean_coarse = normalized(
