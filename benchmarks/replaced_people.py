@@ -11,6 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from unittest import mock
 
+from benchmarks.shots import total
 from mien import Analyzer
 from mien.lab import runs
 from mien.results import Frame, Result
@@ -77,11 +78,6 @@ def _ids_at(result: Result, x: float) -> set[int]:
 
 def _count_ids(results: Iterator[Result]) -> int:
     return len({face.face_id for result in results for face in result})
-
-
-def total(rows: list[dict[str, float]]) -> dict[str, float]:
-    """Sum rows of counts."""
-    return {name: float(sum(row[name] for row in rows)) for name in rows[0]}
 
 
 def main() -> None:
