@@ -89,9 +89,9 @@ class DissolveDetector:
 def _is_dissolve(quarters: list[Thumbnail]) -> bool:
     """Return whether five frames, at the quarters of a window, are of a dissolve."""
     first, *between, last = quarters
-    if _same_scene(first, last) or any(frame.contrast < MIN_CONTRAST for frame in quarters):
+    if _same_scene(first, last) or histograms_match(first, last):
         return False
-    if histograms_match(first, last):
+    if any(frame.contrast < MIN_CONTRAST for frame in quarters):
         return False
     differing = _block_correlations(first, last) < MAX_BLOCK_CORRELATION
     weights, fit = _mixture(first, between[1], last, differing)

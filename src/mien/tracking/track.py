@@ -154,7 +154,6 @@ class Track:
         before, now = self.last_thumbnail, appearance.thumbnail
         return (
             self.changed_at == seconds
-            and seconds - self.last_seen <= MAX_REPLACEMENT_AGE
             and before is not None
             and now is not None
             and similarity(now, before) < MAX_OTHER_FACE_SIMILARITY
