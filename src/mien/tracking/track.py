@@ -41,9 +41,6 @@ MAX_LIGHT_RATIO = 3.0
 MAX_OTHER_FACE_SIMILARITY = 0.4
 """A detection is of another face if its similarity to the latest detection is lower."""
 
-MAX_REPLACEMENT_AGE = 0.5
-"""Maximum seconds since the latest detection of a face that another face replaces."""
-
 
 @dataclass(slots=True)
 class Track:

@@ -15,7 +15,10 @@ import numpy as np
 from mien.results import Box, Face
 from mien.tracking.appearance import Appearance, correlation
 from mien.tracking.frame_interval import MAX_AGE_SECONDS, FrameInterval
-from mien.tracking.track import MAX_REPLACEMENT_AGE, Track, encode
+from mien.tracking.track import Track, encode
+
+MAX_REPLACEMENT_AGE = 0.5
+"""Maximum seconds since the latest detection of a face that another face replaces."""
 
 CROWDED_DISTANCE, CROWDED_SECONDS = 1.0, 0.5
 """If two faces that were both detected in the last `CROWDED_SECONDS` are less than
