@@ -67,23 +67,34 @@ def replaced_people() -> str:
     From results/replaced-people.json; in docs/video.md.
     """
     result = read_result("replaced-people")
-    people = result["rows"]["people"]
-    wrong_ids = sum(row.get("wrong_new_ids", 0) for row in result["rows"].values())
+    rows = result["rows"]
+    wrong_ids = sum(row.get("wrong_new_ids", 0) for row in rows.values())
     return markdown_table(
         ("clips", "result"),
         [
+            ("replaced or swapped", _new_ids(rows["people"], "in the same frame")),
             (
-                "replaced or swapped",
-                f"{people['new_ids']:.0f} of {people['replaced']:.0f} faces "
-                f"({percent(result['new_id_rate'])}) have a new id in the same frame",
+                "dissolved into another face, without motion",
+                _new_ids(rows["dissolving_stills"], "by the end"),
             ),
             (
-                "hands, turning heads, passers-by, motion of the camera, changes of the light",
+                "dissolved into another face, with motion",
+                _new_ids(rows["dissolving_people"], "by the end"),
+            ),
+            (
+                "hands, turning heads, expressions, focus, passers-by, motion of the camera, "
+                "changes of the light",
                 f"wrong new ids: {wrong_ids:.0f} in "
                 f"{result['minutes_without_replacement']:.0f} minutes",
             ),
         ],
     )
+
+
+def _new_ids(row: dict[str, float], when: str) -> str:
+    """Return how many faces of a row of results/replaced-people.json have a new id."""
+    rate = percent(row["new_ids"] / row["replaced"])
+    return f"{row['new_ids']:.0f} of {row['replaced']:.0f} faces ({rate}) have a new id {when}"
 
 
 def video() -> str:

@@ -1,4 +1,5 @@
-"""Clips without cuts in which people are replaced or swapped, and clips that resemble them.
+"""Clips without cuts in which people are replaced, swapped or dissolve into others, and clips that
+resemble them.
 
 for pixels, seconds, replaced in replacements.frames("people", seed=0): ...
 """
@@ -20,6 +21,13 @@ another person than in the previous frame."""
 
 INTERVAL: Range = (0.6, 1.6)
 """Seconds between two replacements."""
+
+DISSOLVE_SECONDS: Range = (0.4, 2)
+"""Duration of a dissolve in seconds."""
+
+PAUSE: Range = (2.1, 3)
+"""Seconds between two dissolves, longer than any of them: so the frame at the longest duration
+before the end of a dissolve shows the old face only."""
 
 
 def people(rng: np.random.Generator, seconds: float) -> Iterator[Frame]:
@@ -45,6 +53,19 @@ def people(rng: np.random.Generator, seconds: float) -> Iterator[Frame]:
                 for sprite, person in zip(sprites, scene.people, strict=True)
             ]
         yield add_noise(scene(t), rng), t, [scene.people[j].x(t) for j in replaced]
+
+
+def dissolving_people(rng: np.random.Generator, seconds: float) -> Iterator[Frame]:
+    """One or two people of whom one at a time dissolves into another person at the same place.
+
+    The center of the face is in the frame in which the dissolve ends.
+    """
+    return _dissolves(rng, seconds, lambda t: t)
+
+
+def dissolving_stills(rng: np.random.Generator, seconds: float) -> Iterator[Frame]:
+    """Like `dissolving_people`, but neither people nor camera move, as in a slide show."""
+    return _dissolves(rng, seconds, lambda _: 0.0)
 
 
 def hand(rng: np.random.Generator, seconds: float) -> Iterator[Frame]:
@@ -96,6 +117,85 @@ def head_turn(rng: np.random.Generator, seconds: float) -> Iterator[Frame]:
         yield add_noise(scene(t), rng), t, []
 
 
+def expression(rng: np.random.Generator, seconds: float) -> Iterator[Frame]:
+    """A face that is deformed smoothly, as by expressions, under light from a changing side."""
+    scene = random_scene(rng)
+    person = _person_at(rng, SIZE[0] / 2, rng.uniform(50, 100))
+    y, x = np.mgrid[0:CANVAS_HEIGHT, 0:CANVAS_WIDTH].astype(np.float32)
+    across, down = (x - FACE_LEFT) / FACE_SIDE * 2 - 1, (y - FACE_TOP) / FACE_SIDE * 2 - 1
+    in_face = np.exp(-(across**4) - down**4)[..., None]
+    size = CANVAS_WIDTH, CANVAS_HEIGHT
+    deformations = [
+        3 * in_face * cv2.resize(rng.normal(0, 1, (5, 5, 2)), size, interpolation=cv2.INTER_CUBIC)
+        for _ in range(3)
+    ]
+    *strengths, side_light, light = (
+        random_steps(rng, seconds, lambda: rng.uniform(-1, 1), (0.2, 1.2), (0.1, 0.8))
+        for _ in range(5)
+    )
+    angle = rng.uniform(0, 2 * np.pi)
+    from_side = np.clip(across * np.cos(angle) + down * np.sin(angle), -1, 1)
+    for k in range(round(seconds * FPS)):
+        t = k / FPS
+        shift = sum(
+            np.tanh(strength(t)) * field
+            for strength, field in zip(strengths, deformations, strict=True)
+        )
+        sprite = cv2.remap(
+            person.sprite,
+            x + shift[..., 0].astype(np.float32),
+            y + shift[..., 1].astype(np.float32),
+            cv2.INTER_LINEAR,
+        )
+        brightness = 1 + 0.5 * np.tanh(side_light(t)) * from_side + 0.3 * np.tanh(light(t))
+        sprite[..., :3] *= brightness[..., None]
+        scene.people = [Person(sprite, person.x, person.y, person.side)]
+        yield add_noise(scene(t), rng), t, []
+
+
+def focus_pull(rng: np.random.Generator, seconds: float) -> Iterator[Frame]:
+    """A camera that loses and finds the focus, in 0.3 to 1.5 seconds."""
+    scene = random_scene(rng)
+    side = rng.uniform(50, 100)
+    scene.people = [_person_at(rng, SIZE[0] / 2, side)]
+    blur = random_steps(
+        rng, seconds, lambda: rng.uniform(-side / 8, side / 8), (0.3, 1.5), (0.1, 0.8)
+    )
+    for k in range(round(seconds * FPS)):
+        t = k / FPS
+        sigma = np.clip(abs(blur(t)), 0.1, side / 8)
+        yield add_noise(cv2.GaussianBlur(scene(t), (0, 0), sigma), rng), t, []
+
+
+def _dissolves(
+    rng: np.random.Generator, seconds: float, scene_time: Callable[[float], float]
+) -> Iterator[Frame]:
+    """Frames of dissolves; `scene_time` is the time in the scene at a time of the clip."""
+    scene = random_scene(rng)
+    side = rng.uniform(40, 100)
+    places = [0.5] if rng.random() < 0.5 else [0.28, 0.72]
+    people = [_person_at(rng, place * SIZE[0], side) for place in places]
+    start, duration, index = rng.uniform(*PAUSE), rng.uniform(*DISSOLVE_SECONDS), 0
+    following = people
+    for k in range(round(seconds * FPS)):
+        t = k / FPS
+        replaced: list[int] = []
+        if t >= start and following is people:
+            index = int(rng.integers(len(places)))
+            old = people[index]
+            new = Person(random_sprite(rng), old.x, old.y, old.side)
+            following = [*people[:index], new, *people[index + 1 :]]
+        if t >= start + duration:
+            people, replaced = following, [index]
+            start, duration = t + rng.uniform(*PAUSE), rng.uniform(*DISSOLVE_SECONDS)
+        weight = max(0.0, (t - start) / duration)
+        scene.people = people
+        pixels = (1 - weight) * scene(scene_time(t))
+        scene.people = following
+        pixels += weight * scene(scene_time(t))
+        yield add_noise(pixels, rng), t, [people[j].x(scene_time(t)) for j in replaced]
+
+
 def _person_at(rng: np.random.Generator, x: float, side: float) -> Person:
     """A person who sways around a horizontal position."""
     dx, dy = sway(rng, 8), sway(rng, 5)
@@ -121,7 +221,16 @@ def _turned(sprite: np.ndarray, degrees: float) -> np.ndarray:
 
 
 KINDS: dict[str, Callable[[np.random.Generator, float], Iterator[Frame]]] = {
-    make.__name__: make for make in (people, hand, head_turn)
+    make.__name__: make
+    for make in (
+        people,
+        hand,
+        head_turn,
+        dissolving_people,
+        dissolving_stills,
+        expression,
+        focus_pull,
+    )
 }
 """Kind of clip -> function from random generator and seconds to its frames."""
 

@@ -156,7 +156,8 @@ def test_ctrl_c_names_the_part_file(clip, tiny_model, tmp_path):
     command = [sys.executable, "-m", "mien", "analyze", clip, "--model", tiny_model, "--detector",
                "yunet", "--to", out]  # fmt: skip
     run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    while not (partial_file.part_path(out).exists() and partial_file.part_path(out).stat().st_size):
+    part = partial_file.part_path(out)
+    while not (part.exists() and part.read_bytes().count(b"\n") > 1):  # a record after the header
         time.sleep(0.005)
     run.send_signal(signal.SIGINT)
     _, err = run.communicate()

@@ -1,13 +1,14 @@
-"""Face ids of people who are replaced or swapped without a cut, and of those who are not."""
+"""Face ids of people who are replaced, swapped or dissolve without a cut, and of those who stay."""
 
 from collections import defaultdict
 
 import pytest
 
 from mien.detection import yunet
+from mien.tracking.face_dissolves import FaceDissolveDetector
 from mien.tracking.track import Track
 from mien.tracking.tracker import Tracker
-from tests.synthetic import replacements, shots
+from tests.synthetic import film, replacements, shots
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +45,26 @@ def test_most_people_who_are_replaced_or_swapped_get_new_ids(detect):
     assert counts[True] > 0.7 * (counts[True] + counts[False])
 
 
-@pytest.mark.parametrize("kind", ["hand", "head_turn"])
-def test_a_hand_or_a_turning_head_is_not_taken_for_another_person(detect, kind, monkeypatch):
+def test_most_people_who_dissolve_into_others_have_new_ids_by_the_end(detect):
+    longest = round(replacements.DISSOLVE_SECONDS[1] * film.FPS)
+    dissolved = 0
+    new_ids = 0
+    for seed in range(3):
+        history = []
+        clip = replacements.frames("dissolving_people", seed, seconds=12)
+        for ids, replaced in ids_by_center(detect, clip):
+            history.append(ids)
+            for x in replaced:
+                old, new = id_at(history[-longest - 2], x), id_at(ids, x)
+                if None not in (old, new):
+                    dissolved += 1
+                    new_ids += old != new
+    assert dissolved >= 5
+    assert new_ids >= 0.5 * dissolved
+
+
+@pytest.mark.parametrize("kind", ["hand", "head_turn", "expression"])
+def test_nothing_that_happens_to_one_face_is_taken_for_another_person(detect, kind, monkeypatch):
     clips = [list(replacements.frames(kind, seed, seconds=6)) for seed in range(2)]
 
     def id_counts():
@@ -54,4 +73,5 @@ def test_a_hand_or_a_turning_head_is_not_taken_for_another_person(detect, kind, 
 
     counts = list(id_counts())
     monkeypatch.setattr(Track, "is_replaced", lambda *_: False)
+    monkeypatch.setattr(FaceDissolveDetector, "is_dissolved", lambda *_: False)
     assert counts == list(id_counts())

@@ -162,14 +162,37 @@ def test_a_face_that_is_replaced_in_place_gets_a_new_id(interval):
     assert ids == [0] * 5 + [1] * 5
 
 
-def test_a_face_that_changes_slowly_or_in_a_flash_keeps_its_id():
-    tracker, box = Tracker(), (100, 50, 40, 40)
+def dissolve(seconds, begin=1.0, end=4.0):
+    """Frames, each with its time, in which one face dissolves into another."""
     one, other = (draw_image((100, 50, 40, d)).astype(float) for d in (0, 1))
-    for k in range(26):
-        share = min(k / 20, 1)
-        pixels = (1 - share) * one + share * other
-        # Frame 24 is a flash.
-        pixels = np.clip(4 * pixels + 60 if k == 24 else pixels, 0, 255).astype(np.uint8)
+    for k in range(round(end * 25)):
+        weight = np.clip((k / 25 - begin) / seconds, 0, 1)
+        yield ((1 - weight) * one + weight * other).astype(np.uint8), k / 25
+
+
+@pytest.mark.parametrize("seconds", [0.4, 0.6, 1.0, 1.5, 2.0])
+def test_a_face_that_dissolves_into_another_has_one_new_id_by_the_end(seconds):
+    tracker, box, ids = Tracker(), (100, 50, 40, 40), {}
+    for pixels, t in dissolve(seconds):
+        tracker.find_changes(pixels, t)
+        (ids[t],) = tracker.update(pixels, t, [box])
+        state = json.loads(json.dumps(tracker.state()))
+        tracker = Tracker()
+        tracker.restore(state)
+    assert {k for t, k in ids.items() if t <= 1} == {0}
+    assert {k for t, k in ids.items() if t >= 1 + seconds} == {1}
+
+
+def test_a_face_in_changing_light_keeps_its_id():
+    tracker, box = Tracker(), (100, 50, 40, 40)
+    face = draw_image((100, 50, 40, 0)).astype(float)
+    from_left = np.linspace(1, 0.3, 40)[:, None]
+    for k in range(75):
+        pixels = face.copy()
+        # The light moves from the left to the right within a second; frame 50 is a flash.
+        weight = np.clip((k - 10) / 25, 0, 1)
+        pixels[50:90, 100:140] *= (1 - weight) * from_left + weight * from_left[::-1]
+        pixels = np.clip(4 * pixels + 60 if k == 50 else pixels, 0, 255).astype(np.uint8)
         tracker.find_changes(pixels, k / 25)
         assert tracker.update(pixels, k / 25, [box]) == [0]
 

@@ -161,9 +161,10 @@ class VideoSession:
         frames whose results have not been yielded yet.
 
         Returns:
-            A JSON-serializable dictionary: for each face of the last seconds its box, velocity,
-            smoothed emotions, and up to three gray thumbnails of at most 64 x 36 pixels; and up to
-            20 such thumbnails of the frames of the last seconds.
+            A JSON-serializable dictionary, about 0.3 MB as text: for each face of the last seconds
+            its box, velocity, smoothed emotions, and up to three gray thumbnails of at most 64 x 36
+            pixels; and gray thumbnails of the frames of the last seconds, up to 20 of 64 x 36 and up
+            to 17 of 128 x 72 pixels.
 
         Example:
             ```python

@@ -96,11 +96,24 @@ def thumbnail(pixels: np.ndarray) -> np.ndarray:
     Returns:
         (THUMBNAIL_HEIGHT, THUMBNAIL_WIDTH) uint8 gray levels.
     """
-    height, width = pixels.shape[:2]
-    row_stride = max(1, height // (THUMBNAIL_HEIGHT * SAMPLES_PER_PIXEL))
-    column_stride = max(1, width // (THUMBNAIL_WIDTH * SAMPLES_PER_PIXEL))
+    return reduced_gray(pixels, THUMBNAIL_WIDTH, THUMBNAIL_HEIGHT)
+
+
+def reduced_gray(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Reduce a frame to a gray image of a width and height, from a part of its pixels.
+
+    Args:
+        pixels: (H, W, 3) uint8 RGB.
+        width: Width of the result in pixels.
+        height: Height of the result in pixels.
+
+    Returns:
+        (height, width) uint8 gray levels.
+    """
+    row_stride = max(1, pixels.shape[0] // (height * SAMPLES_PER_PIXEL))
+    column_stride = max(1, pixels.shape[1] // (width * SAMPLES_PER_PIXEL))
     sampled = pixels[::row_stride, ::column_stride]
-    return resize.to_gray(resize.area(sampled, (THUMBNAIL_WIDTH, THUMBNAIL_HEIGHT)))
+    return resize.to_gray(resize.area(sampled, (width, height)))
 
 
 @dataclass

@@ -51,6 +51,7 @@ class Track:
         box: (4,) center x and y in pixels, log width, log height.
         velocity: (4,) change of `box` per second.
         mean_coarse: Coarse thumbnail (`Appearance.coarse`), averaged over the detections.
+        first_seen: Time of the first detection in seconds.
         last_seen: Time of the latest detection in seconds.
         last_thumbnail: Thumbnail of the latest detection (`Appearance.thumbnail`).
         expected_thumbnail: Thumbnail of the predicted box in the latest frame, with a margin; None
@@ -65,6 +66,7 @@ class Track:
     box: np.ndarray
     velocity: np.ndarray
     mean_coarse: np.ndarray
+    first_seen: float
     last_seen: float
     last_thumbnail: Thumbnail | None
     expected_thumbnail: Thumbnail | None = None
@@ -75,7 +77,8 @@ class Track:
     @classmethod
     def begin(cls, face_id: int, box: np.ndarray, appearance: Appearance, seconds: float) -> Track:
         """Return the track of a face that is detected for the first time."""
-        return cls(face_id, box, np.zeros(4), appearance.coarse, seconds, appearance.thumbnail)
+        coarse, thumbnail = appearance.coarse, appearance.thumbnail
+        return cls(face_id, box, np.zeros(4), coarse, seconds, seconds, thumbnail)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the track as a JSON-serializable dictionary."""
@@ -84,6 +87,7 @@ class Track:
             "box": self.box.tolist(),
             "velocity": self.velocity.tolist(),
             "mean_coarse": self.mean_coarse.tolist(),
+            "first_seen": self.first_seen,
             "last_seen": self.last_seen,
             "last_thumbnail": self.last_thumbnail and self.last_thumbnail.to_text(),
             "expected_thumbnail": self.expected_thumbnail and self.expected_thumbnail.to_text(),
@@ -101,6 +105,7 @@ class Track:
             np.array(state["box"], np.float64),
             np.array(state["velocity"], np.float64),
             np.array(state["mean_coarse"], np.float32),
+            state["first_seen"],
             state["last_seen"],
             last and Thumbnail.from_text(last),
             expected and Thumbnail.from_text(expected),

@@ -14,8 +14,9 @@ import numpy as np
 
 from mien.results import Box, Face
 from mien.tracking.appearance import Appearance, correlation
+from mien.tracking.face_dissolves import FaceDissolveDetector
 from mien.tracking.frame_interval import MAX_AGE_SECONDS, FrameInterval
-from mien.tracking.track import Track, encode
+from mien.tracking.track import Track, decode, encode
 
 MAX_REPLACEMENT_AGE = 0.5
 """Maximum seconds since the latest detection of a face that another face replaces."""
@@ -44,6 +45,7 @@ class Tracker:
 
     def __init__(self, max_age_seconds: float = MAX_AGE_SECONDS) -> None:
         self._frame_interval = FrameInterval(max_age_seconds)
+        self._dissolves = FaceDissolveDetector()
         self._tracks: list[Track] = []
         self._next_id = 0
         self._size: tuple[int, int] | None = None
@@ -58,6 +60,7 @@ class Tracker:
             "next_id": self._next_id,
             "tracks": [track.to_dict() for track in self._tracks],
             "frame_interval": self._frame_interval.state(),
+            "dissolves": self._dissolves.state(),
             "size": self._size,
         }
 
@@ -66,6 +69,7 @@ class Tracker:
         self._next_id = state["next_id"]
         self._tracks = [Track.from_dict(track) for track in state["tracks"]]
         self._frame_interval.restore(state["frame_interval"])
+        self._dissolves.restore(state["dissolves"])
         self._size = state["size"] and (int(state["size"][0]), int(state["size"][1]))
 
     def find_changes(self, pixels: np.ndarray, seconds: float) -> bool:
@@ -82,6 +86,7 @@ class Tracker:
             at a face, or the frame has another size than the one before.
         """
         is_resized = self._follow_size(pixels)
+        self._dissolves.add(pixels, seconds)
         changed = [
             track.find_change(pixels, seconds)
             for track in self._tracks
@@ -95,6 +100,7 @@ class Tracker:
         self._size = width, height
         if before in (None, self._size):
             return False
+        self._dissolves.reset()
         for track in self._tracks:
             track.scale(width / before[0], height / before[1])
         return True
@@ -102,6 +108,7 @@ class Tracker:
     def end_tracks(self) -> None:
         """Give every face of the next frame a new id, because a new shot begins."""
         self._tracks = []
+        self._dissolves.reset()
 
     def update(self, pixels: np.ndarray, seconds: float, boxes: Sequence[Box]) -> list[int]:
         """Track the detections of the next frame.
@@ -166,14 +173,17 @@ class Tracker:
     ) -> list[tuple[Track, int]]:
         """Match greedily by cost; return pairs of a track and the index of its detection."""
         costs = []
+        height, width = shape[:2]
         for t, track in enumerate(self._tracks):
-            predicted = track.predict(seconds, shape[1], shape[0])
+            predicted = track.predict(seconds, width, height)
             age = seconds - track.last_seen
             for k, (box, appearance) in enumerate(zip(boxes, appearances, strict=True)):
                 distance = _distance(predicted, box)
                 if distance > min(BASE_DISTANCE + DISTANCE_PER_SECOND * age, MAX_DISTANCE):
                     continue
                 if track.face_id not in crowded and track.is_replaced(appearance, seconds):
+                    continue
+                if self._dissolves.is_dissolved(decode(box), width, height, track.first_seen):
                     continue
                 size_change = abs(predicted[2:] - box[2:]).max()
                 dissimilarity = 1 - correlation(track.mean_coarse, appearance.coarse)
