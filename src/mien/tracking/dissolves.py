@@ -11,7 +11,7 @@ import numpy as np
 
 from mien.tracking.thumbnails import MIN_BLOCK_STD, Thumbnail, histograms_match, similarity
 
-T = TypeVar("T")
+T = TypeVar("T", bound=tuple[float, Any])
 
 SAMPLE_SECONDS = 0.115
 """Minimum seconds between two samples; a little less than three frames at 25 per second."""
@@ -70,7 +70,10 @@ class DissolveDetector:
         if self._samples and seconds - self._samples[-1][0] < SAMPLE_SECONDS:
             return False
         self._samples.append((seconds, frame))
-        return any(_is_dissolve(quarters) for quarters in quarters_of_windows(list(self._samples)))
+        return any(
+            _is_dissolve([frame for _, frame in quarters])
+            for quarters in quarters_of_windows(list(self._samples))
+        )
 
     def state(self) -> list[tuple[float, str]]:
         """Return a JSON-serializable state for `restore`."""
@@ -82,21 +85,21 @@ class DissolveDetector:
         self._samples.extend((seconds, Thumbnail.from_text(text)) for seconds, text in state)
 
 
-def quarters_of_windows(samples: Sequence[tuple[float, T]]) -> Iterator[list[T]]:
+def quarters_of_windows(samples: Sequence[T]) -> Iterator[Sequence[T]]:
     """Yield five samples for each examined window that ends with the last sample.
 
     Args:
-        samples: Time in seconds and value of each sample, in order of time.
+        samples: Samples in order of time; each begins with its time in seconds.
 
     Yields:
-        The values at the start, the quarters and the end of the window.
+        The samples at the start, the quarters and the end of the window.
     """
     for window in WINDOWS:
         if window >= len(samples):
             return
         duration = samples[-1][0] - samples[-1 - window][0]
         if duration <= min(MAX_WINDOW_SECONDS, window * MAX_SAMPLE_SECONDS):
-            yield [value for _, value in samples[-1 - window :: window // 4]]
+            yield samples[-1 - window :: window // 4]
 
 
 def _is_dissolve(quarters: list[Thumbnail]) -> bool:

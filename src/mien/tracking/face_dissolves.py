@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +29,9 @@ MIN_CONTRAST = 8.0
 MAX_CORRELATION = 0.75
 """If the first and the last crop correlate by at least this, they show the same face."""
 
+MAX_SIMILARITY = 0.45
+"""Maximum similarity (`thumbnails.similarity`) of the faces in the first and the last box."""
+
 
 @dataclass(frozen=True)
 class _Limits:
@@ -36,20 +41,22 @@ class _Limits:
         max_error: Maximum error of each mixture, as a fraction of the power of the whole change.
         min_step: Minimum increase of the weight of the last crop between two quarters.
         max_step: Maximum increase.
-        max_similarity: Maximum similarity of the first and the last crop.
         min_contrast_ratio: Minimum ratio of the contrasts of the first and the last crop. With a
             larger change, the image fades to black or white, or loses the focus.
+        max_motion: Maximum distance of the centers and maximum difference of the widths of the
+            first and the last box, in widths of the wider one. A face that moves through the box
+            can resemble a dissolve.
     """
 
     max_error: float
     min_step: float
     max_step: float
-    max_similarity: float
     min_contrast_ratio: float
+    max_motion: float
 
 
-MOVING = _Limits(0.1, 0.1, 0.42, 0.4, 0.5)
-STILL = _Limits(0.02, -0.05, 0.75, 0.5, 0.3)
+MOVING = _Limits(0.1, 0.1, 0.42, 0.5, 0.2)
+STILL = _Limits(0.02, -0.05, 0.75, 0.3, math.inf)
 """Only dissolves of faces that do not move have errors as small as in `STILL`. So they are found
 even if they begin or end within the window."""
 
@@ -78,26 +85,33 @@ class FaceDissolveDetector:
         frame = thumbnails.reduced_gray(pixels, FRAME_WIDTH, FRAME_HEIGHT)
         self._frames.append((seconds, frame))
 
-    def is_dissolved(self, box: Box, width: int, height: int, since: float) -> bool:
+    def is_dissolved(
+        self, box: Box, earlier: Sequence[tuple[float, Box]], width: int, height: int
+    ) -> bool:
         """Return whether the face in a box has dissolved into another one.
 
         Args:
             box: Box of the face in the latest frame.
+            earlier: Time in seconds and box of the face in earlier frames, in order of time.
             width: Width of the video in pixels.
             height: Height of the video in pixels.
-            since: Frames before this time, in seconds, are ignored.
         """
-        x, y, w, h = box
-        left, right = (round(min(max(v, 0), width) * FRAME_WIDTH / width) for v in (x, x + w))
-        top, bottom = (round(min(max(v, 0), height) * FRAME_HEIGHT / height) for v in (y, y + h))
-        if min(right - left, bottom - top) < MIN_FACE_SIDE:
-            return False
-        samples = [
-            (seconds, frame[top:bottom, left:right])
-            for seconds, frame in self._frames
-            if seconds >= since
-        ]
-        return any(_is_dissolve(crops) for crops in quarters_of_windows(samples))
+        for quarters in quarters_of_windows(list(self._frames)):
+            start, first_frame = quarters[0]
+            first_boxes = [box for seconds, box in earlier if seconds <= start]
+            if not first_boxes:  # the window begins before the face was found
+                return False
+            crops = [_crop(frame, box, width, height) for _, frame in quarters]
+            limits = _mixture_limits(crops)
+            if limits is None:
+                continue
+            first_face = _crop(first_frame, first_boxes[-1], width, height)
+            if (
+                _motion(first_boxes[-1], box) <= limits.max_motion
+                and _similarity(first_face, crops[-1]) < MAX_SIMILARITY
+            ):
+                return True
+        return False
 
     def state(self) -> list[tuple[float, str]]:
         """Return a JSON-serializable state for `restore`."""
@@ -113,14 +127,27 @@ class FaceDissolveDetector:
             self._frames.append((seconds, frame.reshape(FRAME_HEIGHT, FRAME_WIDTH)))
 
 
-def _is_dissolve(crops: list[np.ndarray]) -> bool:
-    """Return whether five crops, at the quarters of a window, are of a dissolve."""
+def _crop(frame: np.ndarray, box: Box, width: int, height: int) -> np.ndarray:
+    """Return the part of a stored frame in a box of a video of a width and height."""
+    x, y, w, h = box
+    left, right = (round(min(max(v, 0), width) * FRAME_WIDTH / width) for v in (x, x + w))
+    top, bottom = (round(min(max(v, 0), height) * FRAME_HEIGHT / height) for v in (y, y + h))
+    return frame[top:bottom, left:right]
+
+
+def _mixture_limits(crops: Sequence[np.ndarray]) -> _Limits | None:
+    """Return the limits that five crops, at the quarters of a window, are in; None if in none.
+
+    The similarity of the faces is not compared.
+    """
+    if min(crops[0].shape) < MIN_FACE_SIDE:
+        return None
     first, *between, last = (crop - crop.mean() for crop in crops)
     contrasts = float(first.std()), float(last.std())
     if min(contrasts) < MIN_CONTRAST:
-        return False
+        return None
     if float((first * last).mean()) >= MAX_CORRELATION * contrasts[0] * contrasts[1]:
-        return False
+        return None
     change = last - first
     power = float((change**2).mean())
     weights = [float(((crop - first) * change).mean()) / power for crop in between]
@@ -131,15 +158,25 @@ def _is_dissolve(crops: list[np.ndarray]) -> bool:
     )
     limits = STILL if error <= STILL.max_error else MOVING
     steps = np.diff([0.0, *weights, 1.0])
-    return bool(
+    is_dissolve = (
         error <= limits.max_error
         and steps.min() >= limits.min_step
         and steps.max() <= limits.max_step
         and min(contrasts) >= limits.min_contrast_ratio * max(contrasts)
-        and similarity(_thumbnail(crops[-1]), _thumbnail(crops[0])) < limits.max_similarity
     )
+    return limits if is_dissolve else None
 
 
-def _thumbnail(crop: np.ndarray) -> Thumbnail:
+def _motion(a: Box, b: Box) -> float:
+    """Return the larger of distance and difference in width of two boxes, in widths."""
+    distance = math.hypot(a[0] - b[0] + (a[2] - b[2]) / 2, a[1] - b[1] + (a[3] - b[3]) / 2)
+    return max(distance, abs(a[2] - b[2])) / max(a[2], b[2])
+
+
+def _similarity(a: np.ndarray, b: np.ndarray) -> float:
+    """Return the similarity of two crops of any size; 1 if one is too small."""
+    if min(*a.shape, *b.shape) < MIN_FACE_SIDE:
+        return 1.0
     size = thumbnails.THUMBNAIL_WIDTH, thumbnails.THUMBNAIL_HEIGHT
-    return Thumbnail(resize.area(crop, size))
+    one, other = (Thumbnail(resize.area(crop, size)) for crop in (a, b))
+    return similarity(one, other)

@@ -16,7 +16,7 @@ from mien.results import Box, Face
 from mien.tracking.appearance import Appearance, correlation
 from mien.tracking.face_dissolves import FaceDissolveDetector
 from mien.tracking.frame_interval import MAX_AGE_SECONDS, FrameInterval
-from mien.tracking.track import Track, decode, encode
+from mien.tracking.track import Track, encode
 
 MAX_REPLACEMENT_AGE = 0.5
 """Maximum seconds since the latest detection of a face that another face replaces."""
@@ -126,6 +126,7 @@ class Tracker:
         self._follow_size(pixels)
         max_age = self._frame_interval.update(seconds)
         self._tracks = [t for t in self._tracks if seconds - t.last_seen <= max_age]
+        self._end_dissolved_tracks(pixels, seconds, boxes)
         encoded = [encode(box) for box in boxes]
         appearances = [Appearance.of(pixels, box) for box in boxes]
         ids = [-1] * len(boxes)
@@ -163,6 +164,21 @@ class Tracker:
             for face_id in (a.face_id, b.face_id)
         }
 
+    def _end_dissolved_tracks(
+        self, pixels: np.ndarray, seconds: float, boxes: Sequence[Box]
+    ) -> None:
+        """End the tracks of faces that have dissolved into others, which are at the same place."""
+        height, width = pixels.shape[:2]
+        self._tracks = [
+            track
+            for track in self._tracks
+            if not any(
+                _distance(track.predict(seconds, width, height), encode(box)) <= BASE_DISTANCE
+                and self._dissolves.is_dissolved(box, track.recent_boxes, width, height)
+                for box in boxes
+            )
+        ]
+
     def _match(
         self,
         seconds: float,
@@ -182,8 +198,6 @@ class Tracker:
                 if distance > min(BASE_DISTANCE + DISTANCE_PER_SECOND * age, MAX_DISTANCE):
                     continue
                 if track.face_id not in crowded and track.is_replaced(appearance, seconds):
-                    continue
-                if self._dissolves.is_dissolved(decode(box), width, height, track.first_seen):
                     continue
                 size_change = abs(predicted[2:] - box[2:]).max()
                 dissimilarity = 1 - correlation(track.mean_coarse, appearance.coarse)
