@@ -162,7 +162,7 @@ def test_a_face_that_is_replaced_in_place_gets_a_new_id(interval):
     assert ids == [0] * 5 + [1] * 5
 
 
-def dissolve(seconds, begin=1.0, end=4.0):
+def dissolve(seconds, begin=2.0, end=5.0):
     """Frames, each with its time, in which one face dissolves into another."""
     one, other = (draw_image((100, 50, 40, d)).astype(float) for d in (0, 1))
     for k in range(round(end * 25)):
@@ -179,8 +179,8 @@ def test_a_face_that_dissolves_into_another_has_one_new_id_by_the_end(seconds):
         state = json.loads(json.dumps(tracker.state()))
         tracker = Tracker()
         tracker.restore(state)
-    assert {k for t, k in ids.items() if t <= 1} == {0}
-    assert {k for t, k in ids.items() if t >= 1 + seconds} == {1}
+    assert {k for t, k in ids.items() if t <= 2} == {0}
+    assert {k for t, k in ids.items() if t >= 2 + seconds} == {1}
 
 
 def test_a_face_in_changing_light_keeps_its_id():

@@ -13,13 +13,13 @@ from mien.io import partial_file
 from mien.io.frame_selection import FrameSelection
 from mien.io.source import Source
 from mien.results import Face, Frame
-from mien.tracking.frame_interval import MAX_AGE_SECONDS
 from mien.tracking.schedule import DetectionSchedule
 from mien.tracking.session import VideoSession
 
-REPLAY_SECONDS, MIN_REPLAY_FRAMES = 2 * MAX_AGE_SECONDS, 8
+REPLAY_SECONDS, MIN_REPLAY_FRAMES = 4.0, 8
 """Before the rest of a video is analyzed, the frames of the last `REPLAY_SECONDS` of the analyzed
-part are replayed, but at least `MIN_REPLAY_FRAMES` frames."""
+part are replayed, but at least `MIN_REPLAY_FRAMES` frames: trackers and detectors of dissolves
+remember at most that long."""
 
 START_TOLERANCE_SECONDS = 1.0
 """The first analyzed frame can be this much later than the requested start, if the video has few

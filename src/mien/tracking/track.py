@@ -20,8 +20,10 @@ VELOCITY_GAIN, UPDATE_TIME_CONSTANT = 0.5, 0.1
 """A detection corrects the velocity by this fraction of its error, times
 1 - exp(-seconds since the last detection / UPDATE_TIME_CONSTANT)."""
 
-RECENT_SECONDS = 2.5
-"""Seconds for which the boxes of a track are kept, longer than the windows of dissolves."""
+RECENT_SECONDS, APPEARING_SECONDS = 2.5, 1.2
+"""The boxes of a track are kept for the first number of seconds, which is longer than the windows
+of dissolves, but not those in the second number of seconds after its first detection: the face may
+still be appearing in a dissolve, which would be detected again."""
 
 APPEARANCE_GAIN = 0.2
 """Weight of the latest detection in the mean coarse thumbnail of a track."""
@@ -54,6 +56,7 @@ class Track:
         box: (4,) center x and y in pixels, log width, log height.
         velocity: (4,) change of `box` per second.
         mean_coarse: Coarse thumbnail (`Appearance.coarse`), averaged over the detections.
+        first_seen: Time of the first detection in seconds.
         last_seen: Time of the latest detection in seconds.
         last_thumbnail: Thumbnail of the latest detection (`Appearance.thumbnail`).
         expected_thumbnail: Thumbnail of the predicted box in the latest frame, with a margin; None
@@ -62,13 +65,15 @@ class Track:
         expected_similarity: Similarity of `expected_thumbnail` to that of the frame before; 1 if
             they were not compared.
         changed_at: Time of the latest abrupt change in seconds; None if there was none.
-        recent_boxes: Time in seconds and box of each detection in the last `RECENT_SECONDS`.
+        recent_boxes: Time in seconds and box of each detection in the last `RECENT_SECONDS`, for
+            `FaceDissolveDetector`.
     """
 
     face_id: int
     box: np.ndarray
     velocity: np.ndarray
     mean_coarse: np.ndarray
+    first_seen: float
     last_seen: float
     last_thumbnail: Thumbnail | None
     expected_thumbnail: Thumbnail | None = None
@@ -80,9 +85,8 @@ class Track:
     @classmethod
     def begin(cls, face_id: int, box: np.ndarray, appearance: Appearance, seconds: float) -> Track:
         """Return the track of a face that is detected for the first time."""
-        track = cls(face_id, box, np.zeros(4), appearance.coarse, seconds, appearance.thumbnail)
-        track.recent_boxes.append((seconds, decode(box)))
-        return track
+        coarse, thumbnail = appearance.coarse, appearance.thumbnail
+        return cls(face_id, box, np.zeros(4), coarse, seconds, seconds, thumbnail)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the track as a JSON-serializable dictionary."""
@@ -91,6 +95,7 @@ class Track:
             "box": self.box.tolist(),
             "velocity": self.velocity.tolist(),
             "mean_coarse": self.mean_coarse.tolist(),
+            "first_seen": self.first_seen,
             "last_seen": self.last_seen,
             "last_thumbnail": self.last_thumbnail and self.last_thumbnail.to_text(),
             "expected_thumbnail": self.expected_thumbnail and self.expected_thumbnail.to_text(),
@@ -109,6 +114,7 @@ class Track:
             np.array(state["box"], np.float64),
             np.array(state["velocity"], np.float64),
             np.array(state["mean_coarse"], np.float32),
+            state["first_seen"],
             state["last_seen"],
             last and Thumbnail.from_text(last),
             expected and Thumbnail.from_text(expected),
@@ -176,8 +182,9 @@ class Track:
         # The width and height change by at most a factor of e per second.
         self.velocity[2:] = self.velocity[2:].clip(-1, 1)
         self.box, self.last_seen = box, seconds
-        self.recent_boxes.append((seconds, decode(box)))
-        while seconds - self.recent_boxes[0][0] > RECENT_SECONDS:
+        if seconds - self.first_seen >= APPEARING_SECONDS:
+            self.recent_boxes.append((seconds, decode(box)))
+        while self.recent_boxes and seconds - self.recent_boxes[0][0] > RECENT_SECONDS:
             self.recent_boxes.pop(0)
         self.mean_coarse = normalized(
             (1 - APPEARANCE_GAIN) * self.mean_coarse + APPEARANCE_GAIN * appearance.coarse
