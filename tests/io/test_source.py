@@ -249,7 +249,10 @@ def test_existing_file_takes_precedence_over_a_glob(tmp_path):
     assert locations(path) == [str(path)]
 
 
-@pytest.mark.parametrize("path", ["nowhere.jpg", "no*where", "x" * 5000, "a\0b"])
+@pytest.mark.parametrize(
+    "path",
+    ["nowhere.jpg", "no*where", "x" * 5000, "x" * 5000 + "%d.png", "camera:" + "9" * 5000, "a\0b"],
+)
 def test_missing_file_is_an_error(path):
     error_for(path)
 

@@ -276,12 +276,14 @@ def test_error_keeps_the_partial_file(tmp_path, kind, existing):
 
 
 @pytest.mark.parametrize("kind", TABLES)
-@pytest.mark.parametrize("incomplete_line", ["", '{"source": "half a li'])
+@pytest.mark.parametrize(
+    "incomplete_line", [b"", b'{"source": "half a li', "half an ä".encode()[:-1]]
+)
 def test_table_can_be_resumed(tmp_path, kind, incomplete_line):
     path = tmp_path / f"out.{kind}"
     with pytest.raises(TypeError):
         write_and_fail(path, sample_results()[:2])
-    with open(f"{path}.part", "a") as file:
+    with open(f"{path}.part", "ab") as file:
         file.write(incomplete_line)
     assert len(list(partial_file.synchronize_and_read([path]))) == 2
     with writers.open_writer(path, resume=True) as write:

@@ -114,9 +114,9 @@ def read_records(path: Path) -> Iterator[dict]:
     """Read the complete lines of `PATH.part` as records; a missing file has none."""
     if not part_path(path).exists():
         return
-    with open(part_path(path), encoding="utf-8") as file:
+    with open(part_path(path), "rb") as file:  # the last line may end within a character
         for line in file:
-            if line.endswith("\n"):
+            if line.endswith(b"\n"):
                 yield json.loads(line)
 
 

@@ -25,16 +25,22 @@ def paths(source: Source) -> list[Path]:
     """List the images of a sequence by increasing number.
 
     Raises:
-        UserError: No file matches the pattern, or a number is missing between two others.
+        UserError: The folder cannot be read, no file matches the pattern, or a number is missing
+            between two others.
     """
     pattern = Path(source.location)
     before, digits, after = re.split(r"%(\d*)d", pattern.name, maxsplit=1)
     width = int(digits or 0)
     expression = re.compile(re.escape(before) + r"(\d+)" + re.escape(after) + "$")
-    files = pattern.parent.iterdir() if pattern.parent.is_dir() else ()
+    try:
+        names = [path.name for path in pattern.parent.iterdir()]
+    except (FileNotFoundError, NotADirectoryError):
+        names = []
+    except OSError as error:
+        raise UserError(f"Cannot read {source.location}: {error.strerror}.") from None
     numbers = []
-    for path in files:
-        match = expression.match(path.name)
+    for name in names:
+        match = expression.match(name)
         # With %04d, 0001 and 10000 are numbers of the sequence, but not 1 and 010000.
         if match and match[1] == f"{int(match[1]):0{width}d}":
             numbers.append(int(match[1]))

@@ -21,7 +21,7 @@ STREAM_SUFFIXES = MOTION_JPEG_SUFFIXES | {".ts"}
 """Suffixes that both video files and live streams have; an address with one is read as a stream."""
 
 ADDRESS = re.compile(r"(rtsps?|rtmps?|https?|udp|srt|tcp)://", re.IGNORECASE)
-CAMERA = re.compile(r"camera(?::(\d+))?$", re.IGNORECASE)
+CAMERA = re.compile(r"camera(?::(\d{1,9}))?$", re.IGNORECASE)  # OpenCV takes a 32-bit number
 PASSWORD = re.compile(r"(://[^/@:]*:)[^/]*@")
 SEQUENCE = re.compile(r"(?P<path>.*%\d*d[^/]*?)(?:@(?P<rate>\d+(?:\.\d+)?))?$")
 
@@ -102,8 +102,11 @@ class Source:
             Source.expand("holiday/")  # every image and video in the folder
             ```
         """
-        source = _special_source(text)
-        return [source] if source else _path_sources(text, on_warning)
+        try:
+            source = _special_source(text)
+            return [source] if source else _path_sources(text, on_warning)
+        except OSError as error:  # a folder without permission to read it, or a name too long
+            raise UserError(f"Cannot read {text}: {error.strerror}.") from None
 
 
 def record_name(path: str | Path) -> str:
@@ -155,20 +158,17 @@ def _path_sources(text: str, on_warning: ErrorCallback) -> list[Source]:
     if not text:
         raise UserError("The input is an empty string; give a file, a folder or a camera.")
     path = Path(text)
-    try:
-        if path.is_dir():
-            return _folder_sources(text, on_warning)
-        if path.exists():
-            return [_file_source(text)]
-        return _glob_sources(text, on_warning)
-    except OSError as error:
-        raise UserError(f"Cannot read {text}: {error.strerror}.") from None
+    if path.is_dir():
+        return _folder_sources(text, on_warning)
+    if path.exists():
+        return [_file_source(text)]
+    return _glob_sources(text, on_warning)
 
 
 def _glob_sources(pattern: str, on_warning: ErrorCallback) -> list[Source]:
-    matches = sorted(glob.glob(pattern, recursive=True))
-    folders = [path for path in matches if Path(path).is_dir()]
-    files = [path for path in matches if path not in folders]
+    matches = set(glob.glob(pattern, recursive=True))
+    folders = {path for path in matches if Path(path).is_dir()}
+    files = sorted(matches - folders)
     if folders and not files:
         raise UserError(f"Cannot read {pattern}: only folders match. Give the path of a folder.")
     if not files:
