@@ -106,8 +106,8 @@ class ImageAnalysis:
         for number, (name, body) in enumerate(images):
             if not isinstance(body, UserError):
                 try:
-                    display_name = name or (f"image {number}" if len(images) > 1 else "the image")
-                    memory_bytes[number] = required_bytes(body, display_name)
+                    label = request_bodies.image_label(name, number, len(images))
+                    memory_bytes[number] = required_bytes(body, label)
                 except UserError as error:
                     images[number] = name, error
         return memory_bytes
@@ -117,7 +117,12 @@ class ImageAnalysis:
     ) -> list[dict]:
         analyzer = self._analyzers.get(model, detector, contempt)
         with self._analyzers.classifier(model).announce_request():
-            outcomes = [self._analyze_image(analyzer, name, body) for name, body in images]
+            outcomes = [
+                self._analyze_image(
+                    analyzer, name, body, request_bodies.image_label(name, number, len(images))
+                )
+                for number, (name, body) in enumerate(images)
+            ]
         errors = [outcome for outcome in outcomes if isinstance(outcome, UserError)]
         if len(errors) == len(outcomes):
             raise _error_of_all_images(errors)
@@ -127,16 +132,16 @@ class ImageAnalysis:
         ]
 
     def _analyze_image(
-        self, analyzer: Analyzer, name: str, body: bytes | UserError
+        self, analyzer: Analyzer, name: str, body: bytes | UserError, label: str
     ) -> dict | UserError:
         """Return the frame record of one image, or the error if the image cannot be read."""
         if isinstance(body, UserError):
             return body
         try:
-            frame = decode_image(body, name, self._settings.max_image_pixels)
+            frame = decode_image(body, label, self._settings.max_image_pixels)
         except UserError as error:
             return error
-        (result,) = analyzer.analyze_frames([frame])
+        (result,) = analyzer.analyze_frames([replace(frame, source=name)])
         self._metrics.images.inc()
         self._metrics.faces.inc(len(result))
         return result.to_dict()
@@ -146,22 +151,21 @@ class ImageAnalysis:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-def decode_image(body: bytes, name: str, max_pixels: int) -> Frame:
+def decode_image(body: bytes, label: str, max_pixels: int) -> Frame:
     """Decode an image file; JPEGs of more than `MAX_JPEG_PIXELS` are decoded at a reduced size.
 
     Args:
         body: Content of the file.
-        name: Source of the frame, also used in errors; may be empty.
+        label: How errors name the image.
         max_pixels: Maximum width times height of the decoded image.
 
     Returns:
-        The first frame of the file.
+        The first frame of the file; its source is `label`.
 
     Raises:
         UserError: The image cannot be decoded or has more than `max_pixels` pixels.
     """
-    frame = image.first_frame(body, name or "the image", max_pixels, MAX_JPEG_PIXELS)
-    return replace(frame, source=name)
+    return image.first_frame(body, label, max_pixels, MAX_JPEG_PIXELS)
 
 
 def _error_of_all_images(errors: Sequence[UserError]) -> UserError:

@@ -79,7 +79,7 @@ class LiveSession:
         Raises:
             UserError: The frame cannot be decoded or has more than `max_pixels` pixels.
         """
-        pixels = decode_image(body, "", self._max_pixels).pixels
+        pixels = decode_image(body, "the image", self._max_pixels).pixels
         frame = Frame(pixels, "live", number, seconds, kind="stream")
         result = self._session.update_frame(frame)
         return json.dumps(result.to_dict()), len(result)

@@ -297,12 +297,26 @@ def parse_json(body: bytes, settings: Settings) -> ImageRequest:
     limit = settings.max_images_per_request
     if not 0 < len(values) <= limit:
         raise UserError(f"A request must have 1 to {limit} images, not {len(values)}.")
-    images = [("", _decode_base64(value, number)) for number, value in enumerate(values)]
+    images = [
+        ("", _decode_base64(value, image_label("", number, len(values))))
+        for number, value in enumerate(values)
+    ]
     return ImageRequest(images, is_list=is_list)
 
 
-def _decode_base64(text: str, number: int) -> bytes | UserError:
-    """Decode base64 or a data URL; return an error, with the image's number, if it is invalid.
+def image_label(name: str, number: int, count: int) -> str:
+    """Return how an error names an image: by its file name, or by its number from 0 in a list.
+
+    Args:
+        name: The file name; may be empty.
+        number: Index of the image in the request.
+        count: Number of images in the request.
+    """
+    return name or (f"image {number}" if count > 1 else "the image")
+
+
+def _decode_base64(text: str, label: str) -> bytes | UserError:
+    """Decode base64 or a data URL; return an error that names the image if it is invalid.
 
     Both base64 alphabets are accepted, with or without padding and line breaks.
     """
@@ -313,4 +327,4 @@ def _decode_base64(text: str, number: int) -> bytes | UserError:
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except ValueError:
-        return UserError(f"Image {number} is not base64; encode the file as base64.")
+        return UserError(f"Cannot read {label}: it is not base64. Encode the file as base64.")

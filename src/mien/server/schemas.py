@@ -150,7 +150,9 @@ class Status(BaseModel):
 class Error(BaseModel):
     """Error message, which says what is wrong, then what to do."""
 
-    model_config = _example({"error": "Image 0 is not base64; encode the file as base64."})
+    model_config = _example(
+        {"error": "Cannot read the image: it is not base64. Encode the file as base64."}
+    )
 
     error: str
 
