@@ -56,7 +56,7 @@ def test_slow_consumer_gets_the_newest_frame(server):
 def test_stream_reconnects(server, monkeypatch):
     monkeypatch.setattr(camera, "RETRY_DELAYS", (0.05,))
     errors = []
-    frames = camera.frames(Source.parse(server.address), on_error=errors.append)
+    frames = camera.frames(Source.parse(server.address), on_warning=errors.append)
     before = next(frames)
     server.is_open = False
     time.sleep(0.3)

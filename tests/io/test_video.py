@@ -5,6 +5,7 @@ import threading
 import time
 from fractions import Fraction
 from itertools import pairwise
+from pathlib import Path
 
 import av
 import numpy as np
@@ -92,6 +93,15 @@ def test_missing_number_of_a_sequence_is_an_error(tmp_path):
     # Counting up to this number would take far too long.
     Image.new("RGB", (64, 48)).save(tmp_path / "20240115123456.png")
     with pytest.raises(UserError, match="number 3"):
+        list(video.frames(Source.parse(str(tmp_path / "%04d.png"))))
+
+
+def test_unreadable_folder_of_a_sequence_is_an_error(tmp_path, monkeypatch):
+    def deny(_):  # instead of permissions, which do not apply to root
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", deny)
+    with pytest.raises(UserError, match=r"%04d\.png: Permission denied"):
         list(video.frames(Source.parse(str(tmp_path / "%04d.png"))))
 
 
@@ -277,10 +287,10 @@ def test_frame_above_the_pixel_limit_counts_as_damaged(tmp_path):
             packet.pts = packet.dts = k
             out.mux(packet)
     source, errors = Source.parse(str(path)), []
-    assert list(video.frames(source, on_error=errors.append, max_pixels=8_000_000)) == []
+    assert list(video.frames(source, on_warning=errors.append, max_pixels=8_000_000)) == []
     (error,) = map(str, errors)
     assert "bomb.avi" in error
-    frames = video.frames(source, on_error=errors.append, max_pixels=10_000_000)
+    frames = video.frames(source, on_warning=errors.append, max_pixels=10_000_000)
     assert [frame.pixels.shape for frame in frames] == [(3000, 3000, 3)] * 2
     assert len(errors) == 1
 

@@ -95,15 +95,15 @@ def copy_packets(source, path, shift=0.0, keep=lambda number: True, **options):
 def read(path, errors=None, **selection):
     """Return the selected frames of a file.
 
-    Decoding errors are appended to `errors`; if it is None, they raise AssertionError.
+    Warnings are appended to `errors`; if it is None, they raise AssertionError.
     """
 
     def fail(error):
         raise AssertionError(str(error))
 
-    on_error = fail if errors is None else errors.append
+    on_warning = fail if errors is None else errors.append
     return list(
-        video.frames(Source.parse(str(path)), video.FrameSelection(**selection), on_error=on_error)
+        video.frames(Source.parse(str(path)), video.FrameSelection(**selection), on_warning)
     )
 
 

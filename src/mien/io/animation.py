@@ -8,13 +8,9 @@ from dataclasses import replace
 from mien.errors import ErrorCallback, UserError
 from mien.io import image
 from mien.io.clock import DEFAULT_FRAME_RATE
-from mien.io.frame_selection import FrameSelection
+from mien.io.frame_selection import START_TOLERANCE, FrameSelection, empty_range_error
 from mien.io.source import Source
 from mien.results import Frame
-
-START_TOLERANCE = 1e-6
-"""A frame is still selected if it is at most this many seconds before the start, because times are
-rounded."""
 
 
 def frames(
@@ -51,8 +47,7 @@ def frames(
         if is_selected(last):
             yield frame
     if is_range_empty and (selection.start or last > selection.end):
-        raise UserError(f"{source.name} has no frame in the selected range; the last frame read is "
-                        f"at {last:.1f} s. Select another range.")  # fmt: skip
+        raise empty_range_error(source.name, selection, last)
 
 
 def _frames(source: Source, on_warning: ErrorCallback, max_pixels: int) -> Iterator[Frame]:

@@ -50,7 +50,7 @@ after the last video frame is also written. Closing the generator flushes the en
 
 
 def copy_audio(
-    source: str, start_seconds: float, out: Any, name: str = "", on_error: ErrorCallback = warn
+    source: str, start_seconds: float, out: Any, name: str = "", on_warning: ErrorCallback = warn
 ) -> AudioCopy:
     """Copy the audio of a file into an open container, from a given second on.
 
@@ -61,7 +61,7 @@ def copy_audio(
         start_seconds: The second of the file that becomes second 0 of the output.
         out: The PyAV output container.
         name: Name of the file in messages; by default, the path.
-        on_error: Called with a `UserError` if the audio, or the rest of it, cannot be copied; by
+        on_warning: Called with a `UserError` if the audio, or the rest of it, cannot be copied; by
             default, a Python warning is issued.
 
     Yields:
@@ -76,7 +76,7 @@ def copy_audio(
                 yield position
     except (av.error.FFmpegError, OSError, UserError) as error:
         after = f" after {position:.1f} s" if position else ""
-        on_error(
+        on_warning(
             UserError(f"The audio of {name or source}{after} was not copied: {reason(error)}.")
         )
 

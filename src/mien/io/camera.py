@@ -32,7 +32,7 @@ TIMEOUT = 10.0
 
 def frames(
     source: Source,
-    on_error: ErrorCallback | None = None,
+    on_warning: ErrorCallback | None = None,
     max_attempts: int = 0,
     started: float | None = None,
     end: float = math.inf,
@@ -44,7 +44,7 @@ def frames(
 
     Args:
         source: The camera or stream.
-        on_error: Called with a `UserError` before each attempt to reconnect; by default, a Python
+        on_warning: Called with a `UserError` before each attempt to reconnect; by default, a Python
             warning is issued.
         max_attempts: Number of consecutive failures of a stream after which its error is raised; 0
             for no limit.
@@ -59,14 +59,14 @@ def frames(
         UserError: The source cannot be opened, a camera is interrupted, a stream fails
             `max_attempts` consecutive times, or no frame arrives before `end`.
     """
-    on_error = on_error or warn
+    on_warning = on_warning or warn
 
     def seconds_left() -> float:
         return MAX_WAIT if started is None else min(started + end - time.monotonic(), MAX_WAIT)
 
     is_empty = True
     for frame in _newest_frames(
-        lambda stop_event: _read_and_reconnect(source, on_error, max_attempts, stop_event),
+        lambda stop_event: _read_and_reconnect(source, on_warning, max_attempts, stop_event),
         seconds_left,
     ):
         is_empty = False
@@ -80,7 +80,7 @@ def frames(
 
 
 def _read_and_reconnect(
-    source: Source, on_error: ErrorCallback, max_attempts: int, stop_event: threading.Event
+    source: Source, on_warning: ErrorCallback, max_attempts: int, stop_event: threading.Event
 ) -> Iterator[Frame]:
     """Yield frames with the `time.monotonic()` of arrival, and reconnect if a stream fails."""
     read = _read_camera if source.kind == "camera" else _read_stream
@@ -99,7 +99,7 @@ def _read_and_reconnect(
         if source.kind == "camera" or not count or 0 < max_attempts <= failures:
             raise error
         delay = RETRY_DELAYS[min(failures, len(RETRY_DELAYS)) - 1]
-        on_error(UserError(f"{str(error).rstrip('.')}; retrying in {delay:g} s."))
+        on_warning(UserError(f"{str(error).rstrip('.')}; retrying in {delay:g} s."))
         stop_event.wait(delay)
 
 

@@ -34,7 +34,7 @@ class TimedDecoder:
         decoder: The decoder of the stream.
         clock: Computes the seconds of its frames.
         name: Name of the source in messages.
-        on_error: Called with a `UserError` for each damaged part.
+        on_warning: Called with a `UserError` for each damaged part.
     """
 
     def __init__(
@@ -44,10 +44,10 @@ class TimedDecoder:
         decoder: Any,
         clock: PresentationClock,
         name: str,
-        on_error: ErrorCallback,
+        on_warning: ErrorCallback,
     ) -> None:
         self._container, self._stream, self._decoder = container, stream, decoder
-        self._clock, self._name, self._on_error = clock, name, on_error
+        self._clock, self._name, self._on_warning = clock, name, on_warning
         self._damaged_count, self._intact_until = 0, 0.0
         self._failed_packets = 0
         self._is_last_packet_corrupt = False
@@ -95,7 +95,7 @@ class TimedDecoder:
         self._damaged_count = 0
 
     def _report(self, damage: str) -> None:
-        self._on_error(UserError(f"{self._name} {damage}."))
+        self._on_warning(UserError(f"{self._name} {damage}."))
 
     def _decoded_packets(self) -> Iterator[list]:
         """Yield the decoded frames of each packet; the list is empty for a damaged packet."""

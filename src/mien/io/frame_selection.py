@@ -13,6 +13,9 @@ from mien.results import Frame
 EARLY_TOLERANCE = 0.5
 """A frame still matches a time if it is at most this fraction of its duration before that time."""
 
+START_TOLERANCE = 1e-6
+"""Seconds by which rounding may place a frame with a known time before the start."""
+
 ROUNDING_TOLERANCE = 1e-6
 """Fraction of a time step by which rounding may place a frame before the step."""
 
@@ -105,6 +108,21 @@ class FrameSelection:
     @property
     def _step_origin(self) -> float:
         return self.start if self.number < 0 else self.origin
+
+
+def empty_range_error(name: str, selection: FrameSelection, last: float) -> UserError:
+    """Return the error for a source without a frame in the selected range.
+
+    Args:
+        name: Name of the source.
+        selection: The selection.
+        last: Seconds of the last frame that was read.
+    """
+    span = f"between {selection.start:g} and {selection.end:g} s"
+    if selection.end == math.inf:
+        span = f"from {selection.start:g} s on"
+    return UserError(f"{name} has no frame {span}; the last frame read is at {last:.1f} s. "
+                     "Select another range.")  # fmt: skip
 
 
 def select_frames(frames: Iterable[Frame], selection: FrameSelection) -> Iterator[Frame]:

@@ -50,6 +50,8 @@ def frames(
 ) -> Iterator[Frame]:
     """Read all frames of an image: the pages of a TIFF, the frames of an animation, or one frame.
 
+    Pages of a TIFF that are reduced copies are left out, unless the first page is one.
+
     Args:
         source: The path of one file, `-` for standard input, the bytes of a file, an array that
             `arrays.to_rgb` accepts, or a PIL image.

@@ -68,7 +68,7 @@ def to_gray(pixels: np.ndarray) -> np.ndarray:
         block = pixels[top : top + rows].astype(np.float32)
         # Exact in float32: no sum of these products needs more than 23 bits.
         values = block.reshape(-1, 3) @ RGB_WEIGHTS
-        values += 0.5
+        values += 0.5  # rounds, because the assignment truncates
         gray[top : top + rows] = values.reshape(-1, width)
     return gray
 

@@ -33,11 +33,12 @@ UPRIGHT_TRANSPOSES = {
 """The operation that makes an image upright, for each EXIF orientation except 1 (upright)."""
 
 INTEGER_WHITE_LEVELS = (65535, 2**24 - 1, 2**32 - 1)
-"""Possible white levels of integers; the smallest that is not below the image's maximum is used."""
+"""Possible white levels of integers; the smallest that is not below the image's maximum is used. If
+all are below it, the minimum becomes black and the maximum white."""
 
 FLOAT_WHITE_LEVELS = (1.0, 255.0, 65535.0)
-"""Possible white levels of floats; the smallest that is not below the image's maximum is used,
-unless the image has highlights (`MAX_HIGHLIGHT`)."""
+"""Possible white levels of floats, used as those of integers, unless the image has highlights
+(`MAX_HIGHLIGHT`)."""
 
 MAX_HIGHLIGHT = 16.0
 """A float image with a maximum between 1 and this value is assumed to have the range 0 to 1, and
@@ -68,6 +69,11 @@ def to_upright_rgb(image: Image.Image) -> np.ndarray:
     return pixels
 
 
+def swaps_width_and_height(image: Image.Image) -> bool:
+    """Return whether making the image upright swaps its width and height."""
+    return _orientation(image) in (5, 6, 7, 8)
+
+
 def _to_rgb(image: Image.Image, is_transparent: bool) -> Image.Image:
     if is_transparent:
         # Blend with white, as on a web page; the colors of transparent pixels are arbitrary.
@@ -75,11 +81,6 @@ def _to_rgb(image: Image.Image, is_transparent: bool) -> Image.Image:
         background = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(background, image).convert("RGB")
     return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def swaps_width_and_height(image: Image.Image) -> bool:
-    """Return whether making the image upright swaps its width and height."""
-    return _orientation(image) in (5, 6, 7, 8)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -127,7 +128,7 @@ def _to_8_bits(values: np.ndarray, white: int) -> np.ndarray:
     minimum, maximum = float(scaled.min()), float(scaled.max())
     low, high = _black_and_white_levels(minimum, maximum, white, values.dtype)
     scaled -= low
-    scaled /= max(high - low, 1e-12)
+    scaled /= max(high - low, 1e-12)  # the levels of a constant image may be equal
     scaled *= 255
     return scaled.round(out=scaled).clip(0, 255, out=scaled).astype(np.uint8)
 

@@ -68,7 +68,7 @@ def max_value(image: Image.Image) -> int:
     tags = _tags(image)
     bits = _bits(tags)
     is_signed = _first(tags.get(SAMPLE_FORMAT)) == SIGNED
-    if not bits or (is_signed and bits > 16):
+    if not bits or (is_signed and bits > 16):  # 32-bit signed values rarely use their full range
         return 0
     largest = 2 ** (bits - is_signed) - 1
     stated = _first(tags.get(MAX_SAMPLE))

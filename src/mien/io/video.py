@@ -21,7 +21,12 @@ from mien.io import image, sequence
 from mien.io.clock import DEFAULT_FRAME_RATE, PresentationClock
 from mien.io.container import end_time, may_reset_timestamps, open_video, start_time
 from mien.io.decoding import TimedDecoder, count_frames
-from mien.io.frame_selection import EARLY_TOLERANCE, FrameSelection
+from mien.io.frame_selection import (
+    EARLY_TOLERANCE,
+    START_TOLERANCE,
+    FrameSelection,
+    empty_range_error,
+)
 from mien.io.prefetch import prefetch
 from mien.io.source import Source
 from mien.io.video_pixels import MAX_PIXELS, RgbConverter, create_decoder, display_size
@@ -82,7 +87,7 @@ def probe(source: Source) -> VideoInfo:
 def frames(
     source: Source,
     selection: FrameSelection | None = None,
-    on_error: ErrorCallback | None = None,
+    on_warning: ErrorCallback | None = None,
     max_pixels: int = MAX_PIXELS,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Frame]:
@@ -91,9 +96,9 @@ def frames(
     Args:
         source: The file or sequence.
         selection: Which frames to read; all by default.
-        on_error: Called with a `UserError` at the end of each damaged part of a file, and for each
-            unreadable image of a sequence, while reading continues; by default, a Python warning is
-            issued.
+        on_warning: Called with a `UserError` at the end of each damaged part of a file, and for
+            each unreadable image of a sequence, while reading continues; by default, a Python
+            warning is issued.
         max_pixels: Maximum number of pixels of a frame; larger ones count as damaged.
         should_stop: Called for each frame, selected or not; reading ends when it returns true.
 
@@ -111,7 +116,7 @@ def frames(
         return _selected_frames(
             source,
             selection or FrameSelection(),
-            on_error or warn,
+            on_warning or warn,
             max_pixels,
             lambda: is_stopped() or should_stop(),
         )
@@ -138,16 +143,16 @@ class _LazyFrame(NamedTuple):
 def _selected_frames(
     source: Source,
     selection: FrameSelection,
-    on_error: ErrorCallback,
+    on_warning: ErrorCallback,
     max_pixels: int,
     should_stop: Callable[[], bool],
 ) -> Iterator[Frame]:
     if source.kind == "sequence":
-        lazy_frames = _frames_of_sequence(source, on_error, max_pixels)
+        lazy_frames = _frames_of_sequence(source, on_warning, max_pixels)
         yield from _select(source, selection, sequence.rate(source), lazy_frames, should_stop)
         return
     with open_video(source) as (container, stream):
-        opened = _OpenVideo(container, stream, source, on_error, max_pixels)
+        opened = _OpenVideo(container, stream, source, on_warning, max_pixels)
         # If a time may occur twice, seeking is ambiguous.
         start = 0.0 if may_reset_timestamps(container) else selection.start
         lazy_frames = opened.lazy_frames(start, is_number_known=selection.number >= 0)
@@ -163,7 +168,7 @@ def _select(
 ) -> Iterator[Frame]:
     """Yield the selected frames with their numbers in the file; only these are converted to RGB."""
     # If the number of the first frame is known, so is its exact time, except for rounding.
-    tolerance = 1e-6 if selection.number >= 0 else EARLY_TOLERANCE / rate
+    tolerance = START_TOLERANCE if selection.number >= 0 else EARLY_TOLERANCE / rate
     last, is_selected = 0.0, selection.frame_filter(rate)
     offset: int | None = None
     for number, seconds, to_pixels in lazy_frames:
@@ -180,21 +185,11 @@ def _select(
             yield Frame(pixels, source.name, number + offset, seconds, kind=source.kind,
                         location=source.location)  # fmt: skip
     if offset is None and (selection.start > 0 or selection.end < math.inf):
-        raise _empty_range_error(source, selection, last)
-
-
-def _empty_range_error(source: Source, selection: FrameSelection, last: float) -> UserError:
-    span = f"between {selection.start:g} and {selection.end:g} s"
-    if selection.end == math.inf:
-        span = f"from {selection.start:g} s on"
-    return UserError(
-        f"{source.name} has no frame {span}; the last frame read is at {last:.1f} s. "
-        "Select another range."
-    )
+        raise empty_range_error(source.name, selection, last)
 
 
 def _frames_of_sequence(
-    source: Source, on_error: ErrorCallback, max_pixels: int
+    source: Source, on_warning: ErrorCallback, max_pixels: int
 ) -> Iterator[_LazyFrame]:
     rate = sequence.rate(source)
 
@@ -202,7 +197,7 @@ def _frames_of_sequence(
         try:
             return image.first_frame(str(path), max_pixels=max_pixels).pixels
         except UserError as error:
-            on_error(error)
+            on_warning(error)
             return None
 
     for number, path in enumerate(sequence.paths(source)):
@@ -216,7 +211,7 @@ class _OpenVideo:
     container: Any
     stream: Any
     source: Source
-    on_error: ErrorCallback
+    on_warning: ErrorCallback
     max_pixels: int
 
     @property
@@ -239,7 +234,7 @@ class _OpenVideo:
         decoder.thread_type, decoder.thread_count = "AUTO", DECODER_THREADS
         clock = PresentationClock(self.stream.time_base, self.rate, start_time(self.container))
         timed = iter(TimedDecoder(self.container, self.stream, decoder, clock, self.source.name,
-                                  self.on_error))  # fmt: skip
+                                  self.on_warning))  # fmt: skip
         to_rgb, number = RgbConverter(self.stream, decoder, self.max_pixels), 0
         if has_sought:
             first = next(timed, None)

@@ -50,14 +50,10 @@ class RgbConverter:
         return pixels if matrix is None else orient(pixels, matrix)
 
     def _display_size(self, av_frame: Any) -> tuple[int, int]:
-        """Return width and height with square pixels; one may be enlarged, none is reduced."""
-        width, height, aspect = av_frame.width, av_frame.height, self._pixel_aspect()
-        if aspect > 1:
-            width = round(width * aspect)
-        else:
-            height = round(height / aspect)
-        is_allowed = width * height <= self._max_pixels
-        return (width, height) if is_allowed else (av_frame.width, av_frame.height)
+        """Return width and height with square pixels, or those stored if that is too large."""
+        stored = av_frame.width, av_frame.height
+        width, height = _with_square_pixels(*stored, self._pixel_aspect())
+        return (width, height) if width * height <= self._max_pixels else stored
 
     def _pixel_aspect(self) -> Fraction:
         # The container's aspect ratio applies until that of the decoder changes within the stream.
@@ -77,9 +73,14 @@ def valid_aspect(aspect: Fraction | None) -> Fraction:
 def display_size(stream: Any) -> tuple[int, int]:
     """Return a stream's stated width and height with square pixels, before rotation."""
     context, aspect = stream.codec_context, valid_aspect(stream.sample_aspect_ratio)
+    return _with_square_pixels(context.width, context.height, aspect)
+
+
+def _with_square_pixels(width: int, height: int, aspect: Fraction) -> tuple[int, int]:
+    """Return the size with square pixels; one side may be enlarged, none is reduced."""
     if aspect > 1:
-        return round(context.width * aspect), context.height
-    return context.width, round(context.height / aspect)
+        return round(width * aspect), height
+    return width, round(height / aspect)
 
 
 def create_decoder(stream: Any) -> Any:
@@ -120,9 +121,8 @@ def display_matrix(av_frame: Any) -> np.ndarray | None:
     from av.sidedata.sidedata import SideDataContainer
 
     try:
-        # `av_frame.side_data` would store the side data in the frame, to which they refer. This
-        # reference cycle would keep each frame in memory until the next garbage collection, 100
-        # frames later.
+        # `av_frame.side_data` would store in the frame an object that refers to the frame. This
+        # reference cycle would keep the frame in memory until the next garbage collection.
         data = SideDataContainer(av_frame).get("DISPLAYMATRIX")  # type: ignore[call-arg]
     except ValueError:  # PyAV reads none of the side data if it does not know one of their kinds
         return _rotation_matrix(av_frame.rotation)
