@@ -154,7 +154,7 @@ class Classifier:
 
     def _normalize(self, outputs: np.ndarray) -> np.ndarray:
         """Correct rounding errors; raise a `UserError` if the outputs are not probabilities."""
-        if not outputs.min(initial=0) >= -MAX_BELOW_ZERO:
+        if not outputs.min(initial=0) >= -MAX_BELOW_ZERO:  # true for NaN, too
             raise UserError(
                 f"{self.name} outputs {outputs.min():.2g} to {outputs.max():.2g}, which are not "
                 "probabilities. If its graph ends with logits, set softmax = true in its TOML file."

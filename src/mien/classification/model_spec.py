@@ -33,7 +33,8 @@ MAX_MARGIN = 10.0
 """Maximum margin; a larger crop would need too much memory."""
 
 MAX_PIXEL_SCALE = 1e6
-"""Maximum absolute value of `mean` and `std`. That of `std` must be at least its reciprocal."""
+"""Maximum absolute value of `mean` and `std`. That of `std` must be at least the reciprocal of this
+maximum."""
 
 MAX_REASON_LENGTH = 200
 """Maximum number of characters that a message quotes from a file or from a library's error."""
@@ -47,7 +48,7 @@ class ModelSpec:
     """The labels, input size and preprocessing of a model.
 
     Models that mien exports take uint8 NCHW pixels and return probabilities: they keep the defaults
-    of `input` to `softmax`; only `output` differs for a second head.
+    of the fields from `input` on, except for the `output` of a second head.
 
     Attributes:
         labels: The emotions, in the order of the output.
@@ -255,7 +256,7 @@ def _first_problem(spec: ModelSpec) -> str:
 
 
 def _are_numbers(*values: object) -> bool:
-    """Whether all values are finite numbers that fit into a float."""
+    """Return whether all values are finite numbers that fit into a float."""
     return all(
         type(v) in (int, float) and -sys.float_info.max <= v <= sys.float_info.max  # type: ignore[operator]
         for v in values

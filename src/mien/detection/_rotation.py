@@ -90,7 +90,8 @@ def rotate_back(
 ) -> Detection:
     """Map a detection from a rotated image to the original image.
 
-    The box keeps its size, with width and height swapped for rotations by 90 and 270 degrees.
+    The box keeps its size, with width and height swapped for rotations by 90 and 270 degrees. A
+    roll of None counts as 0.
 
     Args:
         face: The detection in the rotated image.

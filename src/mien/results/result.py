@@ -41,8 +41,8 @@ class Frame:
         detector: Name of the face detector; empty before classification.
         kind: Kind of source: `"image"`, `"animation"`, `"video"`, `"camera"`, `"stream"` or
             `"sequence"`.
-        location: Path or URL from which the source can be opened again, for example to read its
-            audio; empty if unknown.
+        location: Path or address from which the source can be opened again, for example to read
+            its audio; empty if unknown.
         original_size: Width and height of the original if `pixels` are a downscaled copy, as for
             very large JPEG files; otherwise None.
         shot: Number of the shot in a video, from 0; None for an image, or if unknown.

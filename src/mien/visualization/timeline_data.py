@@ -107,7 +107,7 @@ class Timeline:
 
     Attributes:
         source: Name of the video.
-        location: Path or URL from which the video can be opened again; empty if unknown.
+        location: Path or address from which the video can be opened again; empty if unknown.
         model: Name of the model.
         frames: Number of frames.
         start: Time of the first frame in seconds.
