@@ -190,6 +190,7 @@ def test_terminal_summary_file_and_page_show_the_same_mean_shares(mien, clip, ti
     digits = [len(f"{share}".split(".")[1]) for share in record["mean_shares"].values()]
     assert max(digits) <= 4
     assert all(round(record[key], 3) == record[key] for key in ("first", "last", "on_screen"))
+    # The terminal leaves out emotions and durations that are rounded to 0.
     assert " 0.0 s" not in out
     assert " 0 %" not in out
 
