@@ -109,6 +109,10 @@ def test_a_model_with_batch_size_one_classifies_many_faces(make_model):
     assert np.allclose(classify(faces), expected, atol=1e-6)
 
 
+def test_a_fixed_batch_size_above_one_is_an_error(make_model):
+    assert "2 faces at a time" in load_error(model_with_sidecar(make_model, batch=2))
+
+
 @pytest.mark.parametrize("batch", ["N", 1])
 def test_no_crops_give_no_shares(make_model, batch):
     classify = Classifier(model_with_sidecar(make_model, batch=batch))

@@ -57,7 +57,8 @@ class Classifier:
 
     Raises:
         UserError: `threads` is negative; or the file is missing, too large or damaged, has no valid
-            specification, lacks the requested head, or fails a check when it is loaded.
+            specification, has a fixed batch size above 1, lacks the requested head, or fails a
+            check when it is loaded.
 
     Example:
         ```python
@@ -89,8 +90,14 @@ class Classifier:
                 raise UserError(f"{path} is damaged or not an ONNX model.") from error
             raise
         self.spec = _read_spec(path, metadata, input_shapes, outputs, head)
+        batch_size = next(iter(input_shapes[self.spec.input]), None)
+        if isinstance(batch_size, int) and batch_size > 1:
+            raise UserError(
+                f"{path} can only classify {batch_size} faces at a time; export it with a variable "
+                "batch size, or with batch size 1."
+            )
+        self._has_batch_size_one = batch_size == 1
         self._run_self_test(path, threads)
-        self._has_batch_size_one = input_shapes[self.spec.input][:1] == [1]
         self._check_spec(path)
         return_memory()
 
