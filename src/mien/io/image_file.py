@@ -79,10 +79,11 @@ def open_image(
     Raises:
         UserError: The file is not a supported image, is damaged, or is too large.
     """
-    image, reduction_limit = _open(body, name), reduce_above or MAX_PIXELS
+    image = _open(body, name)
     if image.format != "JPEG":
         check_size(image, name, max_pixels)
         return image
+    reduction_limit = reduce_above or MAX_PIXELS
     if reduce_above or max_pixels is None:
         jpeg.reduce(image, reduction_limit)
     check_size(image, name, max_pixels)
@@ -111,7 +112,8 @@ def _open(body: bytes, name: str) -> Image.Image:
 
 def check_size(image: Image.Image, name: str, max_pixels: int | None) -> None:
     """Raise `UserError` if an image has more than `max_pixels` pixels (default: `MAX_PIXELS`)."""
-    limit, (width, height) = max_pixels or MAX_PIXELS, image.size
+    limit = max_pixels or MAX_PIXELS
+    width, height = image.size
     if width * height > limit:
         raise UserError(f"Cannot read {name or 'the image'}: it has {width} x {height} pixels. The "
                         f"limit is {limit // 1_000_000} million; use a smaller copy.")  # fmt: skip

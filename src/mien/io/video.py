@@ -235,7 +235,8 @@ class _OpenVideo:
         clock = PresentationClock(self.stream.time_base, self.rate, start_time(self.container))
         timed = iter(TimedDecoder(self.container, self.stream, decoder, clock, self.source.name,
                                   self.on_warning))  # fmt: skip
-        to_rgb, number = RgbConverter(self.stream, decoder, self.max_pixels), 0
+        to_rgb = RgbConverter(self.stream, decoder, self.max_pixels)
+        number = 0
         if has_sought:
             first = next(timed, None)
             if first is None or first[0] > start:  # seeking is not exact in every file
