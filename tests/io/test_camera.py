@@ -10,6 +10,8 @@ import pytest
 from mien.cli import _run_summary
 from mien.errors import UserError
 from mien.io import camera
+from mien.io.clock import DEFAULT_FRAME_RATE
+from mien.io.frame_selection import EARLY_TOLERANCE
 from mien.io.source import Source
 
 NO_SERVER = "127.0.0.1:9"
@@ -153,8 +155,11 @@ def test_until_and_every_apply_to_live_sources(mien, server, tiny_model, tmp_pat
     assert mien("analyze", server.address, *options, "--until", "1", "--every", "0.4s")[0] == 0
     lines = (tmp_path / "live.jsonl").read_text().splitlines()
     seconds = [json.loads(line)["seconds"] for line in lines]
-    assert len(seconds) == 3
-    assert seconds == pytest.approx([0, 0.4, 0.8], abs=0.2)
+    early = EARLY_TOLERANCE / DEFAULT_FRAME_RATE  # a frame this early belongs to the next step
+    steps = [int((time + early) / 0.4) for time in seconds]
+    assert len(steps) >= 2  # of three; on a busy computer, a step may have no frame
+    assert steps == sorted(set(steps))
+    assert seconds[-1] <= 1
 
 
 def test_error_of_a_stream_omits_its_password():
