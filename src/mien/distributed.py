@@ -165,7 +165,7 @@ class Faces:
                 yield from rows(result.to_dict())
             yield from errors
             errors.clear()
-        yield from errors
+        yield from errors  # if no cell is a valid input, there is no group
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def load_module(package: str, name: str) -> ModuleType:
         name: Name of the module in it.
 
     Raises:
-        UserError: If the module does not exist; the message suggests the most similar name.
+        UserError: If the module does not exist; the message lists all names.
     """
     available = names(package)
     if name not in available:
@@ -53,7 +53,7 @@ def load_module(package: str, name: str) -> ModuleType:
 
 
 def unknown_name_error(kind: str, name: str, available: Iterable[str]) -> UserError:
-    """Create the error for an unknown name, which suggests the most similar name and lists all.
+    """Create the error for an unknown name; it lists all names, and suggests a similar one if any.
 
     Args:
         kind: What the name refers to, such as `"model"`; its plural must end in "s".

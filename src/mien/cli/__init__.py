@@ -80,8 +80,9 @@ def app() -> None:
 def main() -> None:
     """Run the command line and exit.
 
-    The exit code is 0 on success, 1 for a bug, 2 for an error the user can fix, 3 for a missing
-    face with `--strict`, and 128 plus the number of the signal after Ctrl-C, SIGTERM or SIGHUP.
+    The exit code is 0 on success, 1 for a bug or a closed standard output (as by `head`), 2 for an
+    error the user can fix, 3 for a missing face with `--strict`, and 128 plus the number of the
+    signal after Ctrl-C, SIGTERM or SIGHUP. If one of these signals ends a live source, it is 0.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Print characters that the encoding lacks as question marks instead of raising an error.

@@ -43,11 +43,12 @@ def run(classifier: Future[Classifier], options: AnalyzeOptions) -> None:
         options: The options of the command.
 
     Raises:
-        SystemExit: With code 2 if an input could not be read or an output could not be written,
-            or 3 if `--strict` is given and a frame has no face.
-        UserError: An option is invalid, or no output remains that can be written.
+        SystemExit: With code 2 if an input could not be read completely or an output could not be
+            written, or 3 if `--strict` is given and a frame has no face.
+        UserError: An option is invalid, the model or detector cannot be loaded, an interrupted run
+            cannot be resumed, or no output remains that can be written.
     """
-    report_error, pipeline_options = ErrorReporter(), options.pipeline()
+    report_error, pipeline_options = ErrorReporter(), options.pipeline_options()
     sources = pipeline.expand_sources(options.inputs, report_error, print_message)
     if not sources:
         sys.exit(EXIT_USER_ERROR)
@@ -81,7 +82,7 @@ def _analyze(
     with ExitStack() as stack:
         resume_from = Checkpoint()
         if options.resume:
-            resume_from = _read_checkpoint(options.output_paths, sources, summary, analyzer)
+            resume_from = _prepare_resume(options.output_paths, sources, summary, analyzer)
         stack.enter_context(outputs)
         stack.enter_context(_print_resume_hint_if_stopped(options))
         progress = stack.enter_context(ProgressBar(sources, pipeline_options.selection))
@@ -124,7 +125,10 @@ def _write_and_print_summary(
     *,
     with_bars: bool,
 ) -> None:
-    """Write the summary file, and print the summaries of videos, the counts and the outputs."""
+    """Write the summary file, and print the summaries of videos, the counts and the outputs.
+
+    With `--json`, nothing is printed, because standard output then contains only records.
+    """
     if options.summary:
         try:
             summary.write(options.summary)
@@ -158,13 +162,17 @@ def _printable_json(record: dict) -> str:
     text = json.dumps(record, ensure_ascii=False)
     if text.isprintable():
         return text
+    # For a character that is not ASCII, `json.dumps` returns its escape sequence in quotes.
     return "".join(c if is_printable(c) else json.dumps(c)[1:-1] for c in text)
 
 
-def _read_checkpoint(
+def _prepare_resume(
     paths: Sequence[Path], sources: Sequence[Source], summary: RunSummary, analyzer: Analyzer
 ) -> Checkpoint:
-    """Read the checkpoint of an interrupted run, and add its results to the summary.
+    """Synchronize the partial files of an interrupted run, and add their results to the summary.
+
+    Returns:
+        The checkpoint from which to resume.
 
     Raises:
         UserError: The interrupted run used other sources, or another model, detector or set of

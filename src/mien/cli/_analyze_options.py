@@ -36,7 +36,7 @@ class AnalyzeOptions:
     contempt: bool
     strict: bool
 
-    def pipeline(self) -> Options:
+    def pipeline_options(self) -> Options:
         """Return the options of the pipeline; an invalid value raises a `UserError`."""
         return Options(
             selection=parse_frame_selection(self.every, self.start, self.until),
@@ -53,7 +53,7 @@ class AnalyzeOptions:
                 be a video, and options for videos are accepted.
 
         Raises:
-            UserError: An option does not fit; the message names the option.
+            UserError: An option does not fit, or an output is one of the sources.
         """
         if self.resume:
             self._check_resume()
@@ -94,14 +94,16 @@ class AnalyzeOptions:
         return f"{hint} To continue, repeat the command with --resume{exception}."
 
     def _check_output_paths(self, source_count: int) -> None:
-        if repeated := [path for path in self.output_paths if self.output_paths.count(path) > 1]:
-            raise UserError(f"--to {repeated[0]} is given twice; give each output once.")
+        timelines = [self.timeline] if self.timeline else []
+        paths = [*self.output_paths, *timelines]
+        if repeated := [path for path in paths if paths.count(path) > 1]:
+            raise UserError(f"{repeated[0]} is given for two outputs; give each its own path.")
         single_source = [path for path in self.output_paths if writers.is_single_source(path)]
-        single_source += [self.timeline] if self.timeline else []
+        single_source += timelines
         if single_source and source_count > 1:
-            advice = "give a folder: --to annotated/"
-            if single_source[0] == self.timeline:
-                advice = "run the command once for each video"
+            advice = "run the command once for each"
+            if single_source[0] != self.timeline:
+                advice += ", or write annotated images to a folder: --to annotated/"
             raise UserError(
                 f"{single_source[0]} can hold only one image or video, but {source_count} are "
                 f"given; {advice}."
@@ -111,8 +113,9 @@ class AnalyzeOptions:
 
     def _check_no_video_options(self) -> None:
         """Reject options that have no effect on images, except `--smooth`, which has a default."""
+        selection = self.pipeline_options().selection
         video_options = {
-            "--every, --from and --until are": self.pipeline().selection != FrameSelection(),
+            "--every, --from and --until are": selection != FrameSelection(),
             "--two-pass is": self.two_pass,
             "--summary is": self.summary,
         }
@@ -170,10 +173,10 @@ def parse_seconds(text: str) -> float:
         fields = [float(field) for field in text.split(":")]
     except ValueError:
         fields = []
-    is_finite = all(0 <= field < math.inf for field in fields)
+    is_valid = all(0 <= field < math.inf for field in fields)
     # The first field may exceed 59: 90 seconds, or 90:00 for 90 minutes.
     is_below_60 = all(field < 60 for field in fields[1:])
-    if not (1 <= len(fields) <= 3 and is_finite and is_below_60):
+    if not (1 <= len(fields) <= 3 and is_valid and is_below_60):
         raise UserError(f"{text!r} is not a time; use seconds or 1:30.")
     return sum(field * 60**k for k, field in enumerate(reversed(fields)))
 

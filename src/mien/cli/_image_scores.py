@@ -33,7 +33,7 @@ GROUP_METRICS = {
 """
 
 MIN_FACES = 30
-"""Minimum number of faces of a group; with fewer, confidence intervals are too wide."""
+"""Minimum number of faces of a group for conclusions; with fewer, the intervals are too wide."""
 
 
 def print_result(result: Mapping, per_class: bool) -> None:
@@ -41,7 +41,7 @@ def print_result(result: Mapping, per_class: bool) -> None:
 
     Args:
         result: The result.
-        per_class: Also print the recall of each emotion in each group.
+        per_class: Whether to also print the recall of each emotion in each group.
     """
     scores = result["scores"]
     _print_counts(result["data"], scores)

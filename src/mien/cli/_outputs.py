@@ -74,6 +74,7 @@ class Outputs:
                 self._report_error(close_error)
 
     def _attempt(self, output: _Output, action: Callable[[], None]) -> None:
+        """Run an action of an output; report its error, or raise it if the run cannot continue."""
         try:
             action()
         except UserError as error:

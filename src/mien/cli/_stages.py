@@ -62,6 +62,9 @@ def measure(
 
     Returns:
         The stages in order; the first one, loading, is measured once.
+
+    Raises:
+        UserError: The model or the detector does not exist, or the model file is invalid.
     """
     started = time.perf_counter()
     classifier = Classifier(weights.model(model), threads)

@@ -23,7 +23,7 @@ METRICS = {
 
 
 class TrainingLog:
-    """A `lab.progress.ProgressCallback` that prints a line per minute.
+    """A `lab.progress.ProgressCallback` that prints at most one line per minute.
 
     Args:
         name: Name of the training.
@@ -66,7 +66,7 @@ class TrainingLog:
             for key, title in METRICS.items()
             if key in self._metrics
         ]
-        if not self._metrics:
+        if not self._metrics:  # the first epoch has not ended
             parts[0] += self._step_text
         parts.append(f"{format_approximate_duration(self._seconds_left(now, completed))} left")
         return ", ".join(parts)

@@ -51,8 +51,8 @@ def ablate(
         raise UserError("Two cases of --change have the same name. Rename one.")
     changes_by_case = dict(parsed_cases) or ablation.default_changes(config)
     all_seeds = range(config.seed, config.seed + seeds)
-    with training_progress() as on_progress:
-        result = ablation.ablate(config, data, out, changes_by_case, all_seeds, on_progress)
+    with training_progress() as start_progress:
+        result = ablation.ablate(config, data, out, changes_by_case, all_seeds, start_progress)
     rows = []
     for name, case in result["cases"].items():
         accuracy, difference = case["seed_statistics"]["accuracy"], case["difference_to_baseline"]

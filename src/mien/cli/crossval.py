@@ -42,17 +42,18 @@ def crossval(
         mien crossval hybrid --set model=hybrid-slim --data fer2013/ --out runs/crossval
     """
     # No named recipe has a protocol with folds, so kfold is the default; it also replaces the
-    # protocol of a config.json. Later changes override it.
+    # protocol of a config.json. --set and --protocol come after it and thus take precedence.
     options = {"protocol": protocol, "folds": folds}
     option_changes = [f"{name}={value}" for name, value in options.items() if value is not None]
     config = lab("config").parse(recipe, ("protocol=kfold", *changes, *option_changes))
     if warning := lab("protocols").warning(config.protocol):
         print_message(warning)
-    with training_progress() as on_progress:
-        result = lab("crossval").crossval(config, data, out, on_progress)
+    with training_progress() as start_progress:
+        result = lab("crossval").crossval(config, data, out, start_progress)
     rows = [(fold, *scores.values()) for fold, scores in result["folds"].items()]
     statistics = result["fold_statistics"]
-    rows += [(name, *(score[name] for score in statistics.values())) for name in ("mean", "sd")]
+    rows.append(("mean", *(score["mean"] for score in statistics.values())))
+    rows.append(("sd", *(score["sd"] for score in statistics.values())))
     terminal().print_table(("fold", *statistics), rows, f"{recipe}, {config.protocol}")
     pooled = result["pooled"]["accuracy"]
     click.echo(

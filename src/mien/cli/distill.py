@@ -47,8 +47,8 @@ def distill(
     """
     configs, teacher_logits = lab("config"), lab("teacher_logits")
     config = configs.parse(recipe, changes)
-    with training_progress() as on_progress:
+    with training_progress() as start_progress:
         teacher_logits.store(
-            config, data, out, list(teachers), epochs, on_progress=on_progress(recipe, config)
+            config, data, out, list(teachers), epochs, on_progress=start_progress(recipe, config)
         )
     click.echo(out)

@@ -42,9 +42,9 @@ def reproduce(
         mien reproduce fig1 --data fer2013/ --out runs/paper
         mien reproduce all --variant slim --data fer2013/ --out runs/paper
     """
-    with training_progress() as on_progress:
+    with training_progress() as start_progress:
         page = lab("reproduce").reproduce(
-            names, data, out, on_progress, variant=variant, changes=changes, related=related
+            names, data, out, start_progress, variant=variant, changes=changes, related=related
         )
     for block in page.blocks:
         if hasattr(block, "rows"):

@@ -49,13 +49,13 @@ def train(
     """
     configs, trainer = lab("config"), lab("train")
     config = configs.parse(recipe, changes)
-    with training_progress() as on_progress:
+    with training_progress() as start_progress:
         run = trainer.fit(
             config,
             data,
             out,
             device=device,
-            on_progress=on_progress(recipe, config, 60 * minutes),
+            on_progress=start_progress(recipe, config, 60 * minutes),
             tensorboard=tensorboard,
             seconds=60 * minutes,
         )

@@ -22,6 +22,9 @@
  */
 
 const EDGE_PIXELS = 16;    // the label of a tick is centered, except closer than this to an end of the axis
+const TICK_PIXELS = 80;    // minimum distance between ticks of the axis
+const SHOT_GAP_PIXELS = 6; // minimum distance between the labels of shots
+const DRAG_PIXELS = 6;     // a finger that moves less has not yet chosen to select a time or to scroll
 const LABEL_PERCENT = 7;   // space for a label above or below a box, in percent of the height of the frame
 const RIGHT_PERCENT = 80;  // left edge, in percent of the width, of boxes whose labels are aligned to the right
 
@@ -119,8 +122,8 @@ const timeAtPixel = (x, width) => data.start + duration * (x + 0.5) / width;
 const minVisibleSeconds = (width) => data.min_visible_pixels * pixelRatio() / width * duration;
 
 /**
- * Return the time at the pointer. Short intervals are drawn wider than they are; where the face is only drawn
- * but absent, return the time of its nearest sample.
+ * Return the time at the pointer. Short intervals are drawn wider than they are; where a face is drawn although
+ * it is absent, return the time of its nearest sample.
  * @type {(face: Series, canvas: HTMLCanvasElement, clientX: number) => number}
  */
 function timeAtPointer(face, canvas, clientX) {
@@ -229,7 +232,7 @@ function handlePointer(face, index, canvas) {
   canvas.addEventListener("pointermove", (event) => {
     if (press && !press.isScrubbing) {
       const dx = Math.abs(event.clientX - press.x), dy = Math.abs(event.clientY - press.y);
-      press.isScrubbing = dx > 6 && dx > dy;
+      press.isScrubbing = dx > DRAG_PIXELS && dx > dy;
     }
     if (press ? press.isScrubbing : event.pointerType !== "touch" && !isPlaying()) select(event);
   });
@@ -255,7 +258,7 @@ function handleKeys(face, index, canvas) {
 
 function drawAxis() {
   const axis = $("axis").firstElementChild, width = axis.clientWidth;
-  const maxTicks = Math.max(2, width / 80);
+  const maxTicks = Math.max(2, width / TICK_PIXELS);
   const step = data.ticks.find((tick) => duration / tick <= maxTicks) || data.ticks[data.ticks.length - 1];
   axis.replaceChildren();
   for (let k = Math.ceil(data.start / step); k * step <= data.end + 1e-6; k++) {
@@ -268,7 +271,7 @@ function drawAxis() {
 
 /** Label the shots after the first, where there is space. */
 function drawShots() {
-  const bar = $("shots").firstElementChild, width = bar.clientWidth, gap = 6;
+  const bar = $("shots").firstElementChild, width = bar.clientWidth;
   let minLeft = 0;
   bar.replaceChildren();
   for (const [seconds, shot] of data.shots) {
@@ -276,7 +279,7 @@ function drawShots() {
     if (left < minLeft) continue;
     const label = make("span", `shot ${shot}`, bar);
     label.style.left = `${100 * left / width}%`;
-    minLeft = left + label.offsetWidth + gap;
+    minLeft = left + label.offsetWidth + SHOT_GAP_PIXELS;
     if (left + label.offsetWidth > width) label.className = "last";
   }
 }
@@ -491,7 +494,8 @@ function show(seconds, faceIndex) {
     canvas.setAttribute("aria-valuetext", `${formatTime(currentTime)}: ${describe(face, sampleAt(face, currentTime))}`);
   });
   showDetails();
-  if (!video || isPlaying() || (!video.seeking && nextSeekTime === null)) drawBoxes();
+  // During a seek, the video shows another frame; its boxes are drawn when the seek has ended.
+  if (video && (isPlaying() || (!video.seeking && nextSeekTime === null))) drawBoxes();
 }
 
 /** @type {(seconds: number, faceIndex: number) => void} */
