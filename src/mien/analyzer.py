@@ -133,7 +133,7 @@ class Analyzer:
         label = canonical_label(emotion) if emotion else ""
         if label and label not in self.labels:
             raise UserError(
-                f"{self.model} does not predict {label}; it predicts {', '.join(self.labels)}."
+                f"This analysis does not include {label}; use one of {', '.join(self.labels)}."
             )
         frame = reader.read_image(image)
         detections = dict(enumerate(self._detect_in_image(frame.pixels)))

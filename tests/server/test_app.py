@@ -356,8 +356,11 @@ def test_openapi_describes_all_routes_and_its_examples_work(client):
 def test_the_serve_command_reports_errors(mien, tmp_path, monkeypatch):
     assert mien("serve", "--host", "256.0.0.1")[0] == 2
     assert "/dev/null" in mien("serve", "--token-file", "/dev/null")[2]  # an empty file
-    missing = tmp_path / "missing"
-    assert str(missing) in mien("serve", "--token-file", missing)[2]
+    missing, binary = tmp_path / "missing", tmp_path / "binary"
+    binary.write_bytes(b"\xff")
+    missing_error = mien("serve", "--token-file", missing)[2]
+    assert missing_error == f"mien: Cannot read {missing}: No such file or directory.\n"
+    assert "is not UTF-8 text" in mien("serve", "--token-file", binary)[2]
     assert "'eagle'" in mien("serve", "--port", "0", "--detector", "eagle")[2]
     # Without uvicorn, which is imported when `mien.server.server` is.
     monkeypatch.delattr("mien.server.server", raising=False)

@@ -44,9 +44,15 @@ def faces_at(k):
 
 
 def write_page(path, source, faces=faces_at, seconds=SECONDS, frame_rate=FRAME_RATE, cut=None):
-    """Write the page of a video, whose second shot begins at frame `cut`; `faces` is as `faces_at`.
+    """Write the page of a video; it does not depend on the content of the video file `source`.
 
-    The page does not depend on the content of the video file `source`.
+    Args:
+        path: The page.
+        source: The video file.
+        faces: A function like `faces_at`.
+        seconds: Length of the video.
+        frame_rate: Frames per second.
+        cut: The frame at which a second shot begins; None for a single shot.
     """
     pixels = np.full((180, 320, 3), 90, np.uint8)
     source = str(source)
@@ -228,12 +234,12 @@ def test_hover_does_not_seek_a_playing_video_but_a_click_does(on_page):
             await page.evaluate("document.getElementById('play').getAttribute('aria-label')")
             == "pause"
         )
-        await point(page, 1, 0.9)
+        await point(page, 1, 0.9)  # 5.4 s
         await asyncio.sleep(0.2)
         assert await page.evaluate("currentTime") < 4
         assert "face 0" in await page.evaluate(DETAILS)
         assert not await page.evaluate(PAUSED)
-        await point(page, 1, 0.7, click=True)
+        await point(page, 1, 0.7, click=True)  # 4.2 s
         await page.wait_for("document.querySelector('video').currentTime > 4")
         assert "face 1" in await page.evaluate(DETAILS)
         assert not await page.evaluate(PAUSED)
@@ -342,15 +348,15 @@ def test_page_and_timeline_image_use_the_same_intervals(on_page, tmp_path):
 
 
 def test_faces_beyond_the_limit_are_only_counted(on_page):
+    limit = timeline_data.MAX_PAGE_FACES
+
     def crowd(k):
-        return [make_face(n, (9.0 * (n % 30), 9.0, 20.0, 20.0), sad=1.0) for n in range(52)]
+        return [make_face(n, (9.0, 9.0, 20.0, 20.0), sad=1.0) for n in range(limit + 2)]
 
     async def check(page):
         summary = await page.evaluate("document.getElementById('summary').textContent")
-        assert "52 faces" in summary
-        assert str(timeline_data.MAX_PAGE_FACES) in summary
-        rows = await page.evaluate("document.querySelectorAll('.row').length")
-        assert rows == timeline_data.MAX_PAGE_FACES
+        assert f"{limit + 2} faces (only the {limit} longest on screen are shown)" in summary
+        assert await page.evaluate("document.querySelectorAll('.row').length") == limit
 
     on_page(check, faces=crowd, seconds=1)
 
@@ -412,7 +418,7 @@ def test_on_a_phone_the_video_stays_visible_and_touching_a_strip_seeks_or_scroll
         await page.command(touch, type="touchEnd", touchPoints=[])
         await settle(page)
         strip_width = await page.evaluate("rows[2].canvas.clientWidth")
-        time = SECONDS * 160 / strip_width
+        time = SECONDS * 160 / strip_width  # the finger has moved to 160 pixels from the left end
         assert await page.evaluate("currentTime") == pytest.approx(time, abs=0.2)
         # A vertical movement scrolls.
         before = await page.evaluate("[currentTime, scrollY]")

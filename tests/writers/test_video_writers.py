@@ -63,7 +63,7 @@ def page_data(path):
     return text, json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])
 
 
-def test_page_contains_each_face(tmp_path):
+def test_page_is_one_file_with_the_data_of_each_face(tmp_path):
     pixels = np.zeros((480, 640, 3), np.uint8)
     with writers.open_writer(tmp_path / "page.html") as write:
         for k in range(100):
@@ -73,10 +73,10 @@ def test_page_contains_each_face(tmp_path):
     assert text.count("</script>") == 2  # those of the data and of the code, not of the name
     assert [face["id"] for face in data["faces"]] == [0, 7]
     assert data["faces"][0]["times"] == pytest.approx([k / 25 for k in range(100)])
-    # Ten-thousandths, each of which is rounded.
+    # Seven shares in ten-thousandths, each of which is rounded.
     assert all(sum(row) == pytest.approx(10_000, abs=4) for row in data["faces"][1]["shares"])
     assert data["labels"] == list(EMOTIONS)
-    assert not re.findall(r'(?:src|href)="', text)
+    assert not re.findall(r'(?:src|href)="', text)  # the page needs no other file
 
 
 def test_page_size_is_bounded(tmp_path, monkeypatch):

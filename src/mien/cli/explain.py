@@ -44,7 +44,9 @@ def explain(image: str, emotion: str, output_path: Path | None, model: str, dete
         mien explain photo.jpg --emotion sad
     """
     if output_path and output_path.suffix.lower() not in IMAGE_SUFFIXES:
-        raise UserError(f"--to {output_path} is not an image file; use explained.png.")
+        raise UserError(
+            f"--to {output_path} does not end in {', '.join(IMAGE_SUFFIXES)}; use explained.png."
+        )
     if output_path:
         atomic_file.check_not_source(output_path, image)
     explanations = Analyzer(model, detector).explain(image, emotion)

@@ -105,8 +105,10 @@ def _read_token(path: Path | None) -> str:
         return os.environ.get("MIEN_TOKEN", "").strip()
     try:
         token = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"Cannot read {path}: {error}.") from None
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not UTF-8 text; write only the token into it.") from None
     if not token:
         raise UserError(f"{path} contains no token; write it into the file.")
     return token

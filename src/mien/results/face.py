@@ -47,11 +47,12 @@ class Face:
         face_confidence: The detector's confidence, 0 to 1.
         emotions: Immutable dictionary from each label to the predicted share of people who would
             choose it, 0 to 1. The shares sum to 1 within 1e-6.
-        face_id: In an image, the index of the face. In a video, the number of its track, which is
-            the same in all frames.
+        face_id: In an image, the index of the face in the result. In a video, the number of its
+            track, which is the same in all frames.
         flags: Reasons to trust the emotions less: "too_small", "blurred", "low_confidence",
             "tilted" (large roll), "turned" (large yaw).
-        smoothed: In a video, the emotion shares smoothed over time; None for an image.
+        smoothed: In a video, the emotion shares smoothed over time (`emotions` if smoothing is
+            disabled); None for an image.
         landmarks: (x, y) in pixels of right eye, left eye, nose, right and left mouth corner (the
             subject's own right); None if the detector does not predict them.
 

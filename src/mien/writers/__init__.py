@@ -47,7 +47,8 @@ def open_writer(
 
     Raises:
         UserError: If the suffix is not supported, the file has no name or is `-`, its folder does
-            not exist, or `resume` is true for a format that does not support it.
+            not exist, or `resume` is true for a format that does not support it. When writing: if
+            the output cannot be written, or is the source of a result.
 
     Example:
         ```python

@@ -21,7 +21,7 @@ COLUMNS = (
 )  # fmt: skip
 """The columns of every table, so that tables of all models and sources can be concatenated.
 
-`contempt` is empty if the model does not predict it, and the smoothed columns are empty for images.
+`contempt` is empty unless it was requested, and the smoothed columns are empty for images.
 Landmarks are in pixels, in columns such as `right_eye_x`.
 """
 
