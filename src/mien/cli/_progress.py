@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -59,9 +60,8 @@ class ProgressBar:
         self._stack.close()  # close the bar of images: a terminal can show only one
         self._bar = None
         name, start = printable(Path(source.name).name), self._selection.start
-        length = min(video.probe(source).seconds, self._selection.end) - start
         started = time.monotonic()
-        with terminal().progress(name, max(round(length), 1)) as bar:
+        with terminal().progress(name, selected_seconds(source, self._selection)) as bar:
             for number, frame in enumerate(frames, 1):
                 speed = number / max(time.monotonic() - started, 1e-3)
                 title = f"{name}, {speed:.0f} frames per second"
@@ -69,3 +69,10 @@ class ProgressBar:
                     bar.task_ids[0], completed=round(frame.seconds - start), description=title
                 )
                 yield frame
+
+
+def selected_seconds(source: Source, selection: FrameSelection) -> int | None:
+    """Return the length of the selected part of a video in seconds, at least 1; None if unknown."""
+    seconds = video.probe(source).seconds or math.inf  # 0: the header does not state it
+    end = min(seconds, selection.end)
+    return max(round(end - selection.start), 1) if end < math.inf else None

@@ -174,11 +174,19 @@ function drawRow({ face, canvas }) {
     start = x;
     previous = sample;
   }
+  drawShotLines(context);
+}
+
+/**
+ * Draw a line over a strip at the start of each shot but the first.
+ * @param {CanvasRenderingContext2D} context
+ */
+function drawShotLines(context) {
+  const { width, height } = context.canvas, lineWidth = Math.max(1, Math.floor(pixelRatio()));
   context.globalAlpha = 1;
   context.fillStyle = getComputedStyle(document.documentElement).getPropertyValue("--cursor");
   for (const [seconds] of data.shots) {
-    const x = Math.round((seconds - data.start) / duration * width), lineWidth = Math.max(1, Math.floor(pixelRatio()));
-    context.fillRect(x, 0, lineWidth, height);
+    context.fillRect(Math.round((seconds - data.start) / duration * width), 0, lineWidth, height);
   }
 }
 
@@ -270,7 +278,7 @@ function drawAxis() {
 }
 
 /** Label the shots after the first, where there is space. */
-function drawShots() {
+function drawShotLabels() {
   const bar = $("shots").firstElementChild, width = bar.clientWidth;
   let minLeft = 0;
   bar.replaceChildren();
@@ -519,7 +527,7 @@ $("shots").hidden = !data.shots.length || !data.faces.length;
 $("axis").hidden = $("help").hidden = !data.faces.length;
 
 const rows = data.faces.map(makeRow);
-const redraw = () => { rows.forEach(drawRow); drawAxis(); drawShots(); };
+const redraw = () => { rows.forEach(drawRow); drawAxis(); drawShotLabels(); };
 new ResizeObserver(redraw).observe($("rows"));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
 show(data.start, 0);
