@@ -47,7 +47,7 @@ _MODULES = {
     "VideoSession": "tracking.session",
     "draw": "visualization.annotate",
 }
-"""Public name -> the module that defines it."""
+"""Public name -> the module in `mien` from which it is imported."""
 
 __all__ = [
     "EMOTIONS",

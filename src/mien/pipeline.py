@@ -80,7 +80,7 @@ def expand_sources(
         inputs: Strings that `Source.expand` accepts.
         on_error: Called with the error of each input that cannot be expanded; the others are still
             expanded.
-        on_warning: Passed to `Source.expand`.
+        on_warning: Called about files and folders that are not read; see `Source.expand`.
 
     Returns:
         The sources, in order. A video that occurs several times is included once, because its name

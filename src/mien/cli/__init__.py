@@ -106,7 +106,7 @@ def main() -> None:
                 _exit_after_signal(signals)
             if getattr(error, "errno", None) not in atomic_file.DISK_FULL_ERRNOS:
                 raise
-            print_message("The disk is full; the printed output is incomplete. Free some space.")
+            print_message("The disk is full. Free some space, and repeat the command.")
         sys.exit(EXIT_USER_ERROR)
 
 

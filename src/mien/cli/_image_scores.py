@@ -54,6 +54,23 @@ def print_result(result: Mapping, per_class: bool) -> None:
             _print_recalls(column, groups)
 
 
+def _print_counts(counts: Mapping, scores: Mapping) -> None:
+    click.echo(
+        f"{counts['images']:,} images, of which {scores['images']:,} can be evaluated; a face was "
+        f"detected in {scores['faces']:,} of these"
+    )
+    if several := counts["several_faces"]:
+        click.echo(f"images with several faces, of which the largest is evaluated: {several:,}")
+    if counts["left_out"]:
+        labels = ", ".join(f"{count:,} {label}" for label, count in counts["left_out"].items())
+        print_message(f"images with other labels, which are not evaluated: {labels}")
+    if counts["unreadable"]:
+        print_message(f"images that cannot be read: {counts['unreadable']:,}")
+    if scores["detection_rate"]["value"] < 0.5:
+        print_message("no face was detected in most images; if they are face crops, use "
+                      "--detector whole")  # fmt: skip
+
+
 def _print_scores(scores: Mapping, title: str) -> None:
     """Print the scores against labels and votes, and the recall of each emotion."""
     rows = [(name, *_interval(scores[key])) for key, name in METRICS.items()]
@@ -74,23 +91,6 @@ def _print_confusion(scores: Mapping) -> None:
     counts_by_label = zip(labels, scores["confusion"], strict=True)
     rows = [(label, *counts) for label, counts in counts_by_label if any(counts)]
     terminal().print_table(("true \\ predicted", *labels), rows)
-
-
-def _print_counts(counts: Mapping, scores: Mapping) -> None:
-    click.echo(
-        f"{counts['images']:,} images, of which {scores['images']:,} can be evaluated; a face was "
-        f"detected in {scores['faces']:,} of these"
-    )
-    if several := counts["several_faces"]:
-        click.echo(f"images with several faces, of which the largest is evaluated: {several:,}")
-    if counts["left_out"]:
-        labels = ", ".join(f"{count:,} {label}" for label, count in counts["left_out"].items())
-        print_message(f"images with other labels, which are not evaluated: {labels}")
-    if counts["unreadable"]:
-        print_message(f"images that cannot be read: {counts['unreadable']:,}")
-    if scores["detection_rate"]["value"] < 0.5:
-        print_message("no face was detected in most images; if they are face crops, use "
-                      "--detector whole")  # fmt: skip
 
 
 def _print_groups(column: str, groups: Mapping[str, Mapping]) -> None:

@@ -16,7 +16,7 @@
  * the time axis, `shots` are the start in seconds and the number of each shot but the first, and `stills` are
  * the time in seconds and the data URL of each still image.
  *
- * The indices of the samples of a face that are nearest to, before and after a time.
+ * A `Sample` has the indices of the samples of a face that are nearest to, before and after a time.
  * @typedef {{ nearest: number, before: number, after: number, isInterpolated: boolean }} Sample
  * @typedef {{ face: Series, element: HTMLElement, canvas: HTMLCanvasElement, cursor: HTMLElement }} Row
  */
