@@ -243,7 +243,6 @@ def test_many_images_are_printed_as_lines_and_counted(mien, folder):
         (["PHOTO", "--until", "1:30"], "--every, --from and --until"),
         (["PHOTO", "--two-pass"], "--two-pass"),
         (["PHOTO", "--summary", "s.json"], "--summary"),
-        (["PHOTO", "--to", "a.png", "--to", "./a.png"], "a.png is given for two outputs"),
         (["PHOTO", "--to", "a.png", "--timeline", "a.png"], "a.png is given for two outputs"),
         (["PHOTO", "PHOTO", "--to", "a.html"], "run the command once for each, or"),
         (["PHOTO", "PHOTO", "--timeline", "a.png"], "run the command once for each."),

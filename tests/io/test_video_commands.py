@@ -84,7 +84,7 @@ def test_source_is_not_overwritten_by_summary_or_timeline(mien, clip, tmp_path, 
         (("--summary", "nowhere/faces.json"), "nowhere"),
         (("again.mp4", "--to", "page.html"), "page.html"),  # holds only one video
         (("again.mp4", "--timeline", "t.png"), "t.png"),  # shows only one video
-        (("--to", "a.csv", "--to", "a.csv"), "--to a.csv"),
+        (("--to", "a.csv", "--to", "a.csv"), "a.csv is given for two outputs"),
     ],
 )
 def test_invalid_outputs_are_rejected_before_reading(
