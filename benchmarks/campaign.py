@@ -13,8 +13,8 @@ first, and finished tasks are skipped.
 Results are copied to OUT/packed as soon as a task is finished, with weights in half precision.
 With `--archive`, results that no earlier command archived are also written to a split tar file.
 With `--parallel`, several tasks run at once, and share a GPU by CUDA MPS. The exported code needs
-only torch, timm, scikit-learn, NumPy, Pillow and matplotlib. Without git, $MIEN_COMMIT must name
-the commit.
+torch, filelock, NumPy and Pillow, and for some protocols and networks scikit-learn, timm or
+torchvision. Without git, $MIEN_COMMIT must name the commit.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Campaign:
         self.tasks, self.data, self.out = tasks, data, out
         self.time_factor, self.archive = time_factor, archive
         self._pending = pending_tasks(tasks, out)
-        self._failed: list[Task] = []  # or skipped
+        self._failed: list[Task] = []  # including skipped tasks
         self._running: dict[subprocess.Popen, Task] = {}
         self._start = time.monotonic()
 

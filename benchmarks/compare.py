@@ -1,10 +1,11 @@
 """Compare size, time and memory of two installations of mien and of the script `bare.py`.
 
     python benchmarks/compare.py --before OLD/bin/python --after NEW/bin/python
-    python benchmarks/compare.py --before ... --after ... --serve     # throughput of the server
+    python benchmarks/compare.py --before ... --after ... --serve     # then the server's throughput
 
-Writes results/compare.json. Each interpreter must belong to an environment with only mien; for
---serve, with its extra `serve`. Old versions need the path of YuNet in $MIEN_YUNET.
+Writes results/compare.json; with --serve, the throughput is added to that file. Each interpreter
+must belong to an environment with only mien; for --serve, with its extra `serve`. Old versions need
+the path of YuNet in $MIEN_YUNET.
 """
 
 from __future__ import annotations

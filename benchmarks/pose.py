@@ -37,6 +37,10 @@ ANGLES = (0, 15, 30, 45, 60, 90, 120, 150, 180)
 ALIGNMENT_ANGLES = (0, 10, 25, 40, 60, 90)
 """Clockwise rotations in degrees for `alignment`, below and above `crops.MIN_ROLL_TO_ALIGN`."""
 
+ENLARGED_SIDE, BORDER = 192, 48
+"""Side to which `by_yaw` enlarges faces for detection, and width of the reflected border around
+them, in pixels."""
+
 YAW_EDGES = (0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 1.01)
 """Edges of the bins of `by_yaw`. The last one is above 1, so that 1 is in the last bin."""
 
@@ -247,8 +251,8 @@ def by_yaw(val: data.Samples) -> dict:
     analyzer = mien.Analyzer("default-labels", "whole", threads=1)
     yaws, is_correct = [], []
     for face, label in zip(val.faces, val.labels, strict=True):
-        large = cv2.resize(face, (192, 192), interpolation=cv2.INTER_CUBIC)
-        large = cv2.copyMakeBorder(large, 48, 48, 48, 48, cv2.BORDER_REFLECT_101)
+        large = cv2.resize(face, (ENLARGED_SIDE, ENLARGED_SIDE), interpolation=cv2.INTER_CUBIC)
+        large = cv2.copyMakeBorder(large, BORDER, BORDER, BORDER, BORDER, cv2.BORDER_REFLECT_101)
         detections = detect(large[..., None].repeat(3, -1))[:1]
         if not detections or not detections[0].landmarks:
             continue
@@ -276,9 +280,9 @@ def measure(folder: Path, scene_count: int) -> None:
     val = data.load(folder)["val"]
     result = {"name": "pose", "data": "FER2013 PublicTest"}
     result["roll_error"] = angle_errors(val.faces)
+    print(*result["roll_error"].items(), sep="\n", flush=True)
     result["alignment"] = alignment(val)
     print(*result["alignment"].items(), sep="\n", flush=True)
-    print(*result["roll_error"].items(), sep="\n", flush=True)
     result["yaw"] = by_yaw(val)
     print(*result["yaw"].items(), sep="\n", flush=True)
     result["empty"] = false_positives()

@@ -1,6 +1,8 @@
-"""Evaluate tracking on synthetic clips with ground truth. Writes results/tracking.json.
+"""Evaluate tracking on synthetic clips with ground truth.
 
-python benchmarks/tracking.py --data fer2013/        # eight scenarios with three seeds each
+    python benchmarks/tracking.py --data fer2013/        # writes results/tracking.json
+
+The clips are eight scenarios with three seeds each.
 """
 
 from __future__ import annotations

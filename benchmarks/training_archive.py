@@ -32,7 +32,7 @@ TAR_OVERHEAD_BYTES = 2048
 
 def export_code(destination: Path) -> None:
     """Copy the code that a training queue needs to a folder, without models and documents."""
-    ignored = shutil.ignore_patterns("*.onnx", "__pycache__", "static", "web", "*.woff2")
+    ignored = shutil.ignore_patterns("*.onnx", "__pycache__")
     for name in EXPORTED:
         (destination / name).parent.mkdir(parents=True, exist_ok=True)
         if (ROOT / name).is_dir():

@@ -161,8 +161,13 @@ def test_at_most_one_batch_is_read_ahead(tiny):
 def test_large_frames_do_not_wait_for_a_full_batch(tiny, monkeypatch):
     monkeypatch.setattr(face_classifier, "MAX_PIXELS_PER_BATCH", 1000)
     requested = []
-    source = (requested.append(k) or Frame(noise(0, 32), number=k) for k in range(50))
-    next(tiny.analyze_frames(source))
+
+    def source():
+        for k in range(50):
+            requested.append(k)
+            yield Frame(noise(0, 32), number=k)  # 1,024 pixels
+
+    next(tiny.analyze_frames(source()))
     assert len(requested) == 1
 
 

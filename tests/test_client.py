@@ -129,7 +129,7 @@ def test_a_folder_can_have_images_and_videos_of_which_one_is_damaged(client, ana
             for result in client_or_analyzer.stream(tmp_path, errors.append)
         ]
         assert list(dict.fromkeys(names)) == ["a.png", "b.mp4", "d.png"]
-        assert names.count("b.mp4") > 5
+        assert names.count("b.mp4") == 10
         assert ["c.mp4" in str(error) for error in errors] == [True]
         assert len(list(client_or_analyzer.stream(str(tmp_path / "[ad].png")))) == 2
         with pytest.raises(mien.UserError, match=r"c\.mp4"):

@@ -25,7 +25,7 @@ NOT_RUNNABLE = {
 def public_objects():
     """Yield the name and value of every class, function and method of the public API.
 
-    That are the objects in `mien.__all__`, and those of other modules which the guides mention.
+    These are the objects in `mien.__all__`, and those of other modules that the guides mention.
     """
     objects = {name: getattr(mien, name) for name in mien.__all__}
     objects |= {"pipeline.run": pipeline.run, "writers.open_writer": writers.open_writer,

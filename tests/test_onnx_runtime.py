@@ -33,8 +33,10 @@ TRACED = "trace=%network,openat,?open,?creat,?mkdir,mkdirat"
 """System calls that strace records; those with `?` do not exist on every architecture."""
 
 ADDRESS = re.compile(r'sa_family=AF_INET6?,.*?(?:inet_addr\(|inet_pton\(AF_INET6, )"([^"]+)"')
+"""The IP address in a recorded call."""
+
 CREATED = re.compile(r'^(?:creat|mkdir|open)\w*\((?:AT_FDCWD, )?"([^"]+)"')
-"""The IP address in a recorded call, and the path of a file or folder that it creates."""
+"""The path in a recorded call that may create a file or folder."""
 
 ALLOWED_FOLDERS = ("/dev/", "/proc/")
 """Folders of the kernel, in which programs open files for writing."""

@@ -59,7 +59,7 @@ def stop(
     Returns:
         Descriptions of the problems; empty if there are none.
     """
-    for _ in range(1 + twice):
+    for _ in range(2 if twice else 1):
         if process.poll() is None:
             process.send_signal(signal_number)
         time.sleep(0.001)
@@ -101,7 +101,7 @@ def run_round(
     # HTML cannot be resumed; its writer must only leave no temporary file.
     process = start(clip, folder, "--to", str(folder / "a.html"))
     problems: list[str] = []
-    count = 1 + (rng.random() < 0.5)
+    count = 2 if rng.random() < 0.5 else 1
     for _ in range(count):
         time.sleep(rng.uniform(0, 1.1 * seconds))
         signal_number, twice = rng.choice(SIGNALS), rng.random() < 0.5

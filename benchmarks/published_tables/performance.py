@@ -113,7 +113,7 @@ def _process_times(processes: dict, images: str) -> list[str]:
 def gpu_training() -> str:
     """Speed and accuracy of networks, several of which were trained at the same time on one GPU.
 
-    A cell is empty if its number was not recorded.
+    A cell is empty if its number was not recorded, or if the network does not predict votes.
 
     From results/gpu-training.json; in docs/training.md.
     """

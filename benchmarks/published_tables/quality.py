@@ -115,7 +115,8 @@ def all_scores() -> str:
     rows = []
     for (section, faces, metric), cells in cells_by_row.items():
         title = METRIC_TITLES.get(metric, metric.replace("_", " "))
-        rows.append([section.replace("_", " "), faces, title, *map(cells.get, HEAD_BY_MODEL)])
+        row = [section.replace("_", " "), faces, title]
+        rows.append([*row, *(cells.get(name, "") for name in HEAD_BY_MODEL)])
     return markdown_table(("section", "faces", "metric", *HEAD_BY_MODEL), rows)
 
 

@@ -87,14 +87,14 @@ def attacks() -> str:
         counts = read_result("mutated-media")["counts"][kind]
         failures = counts["traceback"] + counts["hang"] + counts["crash"]
         rows.append((f"mutated {kind}s", f"{counts['files']:,}", failures))
-    model_files, failures = 0, 0
+    count_of_files, failures = 0, 0
     for row in read_result("model-files")["rows"]:
-        model_files += row["count"]
+        count_of_files += row["count"]
         for outcome, count in row["outcomes"].items():
             if outcome not in ("result", "error message"):  # `SUCCESSES` of attack/model_files.py
                 failures += count
     title = "mutated model files, TOML files and run folders"
-    rows.append((title, f"{model_files:,}", failures))
+    rows.append((title, f"{count_of_files:,}", failures))
     signals = read_result("signals")
     rows.append((
         "analyses ended at a random time (Ctrl-C, SIGTERM, SIGHUP, `kill -9`) and resumed",
