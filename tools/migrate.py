@@ -1,4 +1,4 @@
-"""Rename fields and keys in runs and results that were stored by mien 0.1.
+"""Rename fields and keys in runs and results, stored with earlier names, to the present names.
 
     python tools/migrate.py [FOLDER ...]
 
