@@ -27,14 +27,15 @@ from PIL import Image
 from benchmarks.attack.floods import BINARY, CONTINUATION, HANDSHAKE, frame
 from benchmarks.attack.service import RESULTS, Probe, Service, served
 from mien.lab import runs
+from mien.server.backend import CLEANUP_INTERVAL_SECONDS
 from mien.server.settings import Settings
 
 CLIENTS = 4
 """Number of clients per kind of request; one for videos."""
 
-REST_SECONDS = 17
-"""Seconds between the requests of all kinds and the last measurement of memory. The server returns
-unused memory to the system every 15 seconds."""
+REST_SECONDS = CLEANUP_INTERVAL_SECONDS + 2
+"""Seconds between the requests of all kinds and the last measurement of memory; more than the
+interval at which the server returns unused memory to the system."""
 
 FRAGMENT_BYTES = 65535
 """Maximum size of a fragment of a WebSocket message."""
