@@ -162,6 +162,7 @@ def test_progress_bars_are_shown_on_a_terminal_and_keep_all_frames(
             sources, analyzer, callbacks=Callbacks(on_error=lambda _: None, track_progress=progress)
         )
     assert len(results) == 13
-    # Title, total and completed: three images, the video of 0.4 seconds, and the fourth image.
+    # Title, total and completed. Images are counted, before and after the video; the bar of the
+    # video counts whole seconds, with a total of at least 1.
     expected = [("analyzing", 4, 3), ("d.mp4", 1, 0), ("analyzing", 4, 4)]
     assert bars == (expected if is_terminal else [])
