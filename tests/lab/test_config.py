@@ -155,6 +155,7 @@ def test_a_saved_config_can_be_parsed_with_changes(tmp_path):
     assert parse(str(saved), ["epochs=2"]) == parse("hybrid", ["seed=3", "epochs=2"])
     with pytest.raises(UserError, match=r"none\.json"):
         parse(str(tmp_path / "none.json"))
-    saved.write_text("[1]")
-    with pytest.raises(UserError, match="not a config"):
-        parse(str(saved))
+    for content in ("[]", '""', "[1]", "{"):
+        saved.write_text(content)
+        with pytest.raises(UserError, match="not a config"):
+            parse(str(saved))

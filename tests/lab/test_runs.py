@@ -150,6 +150,13 @@ def test_a_partial_last_line_of_the_log_is_ignored(tmp_path):
     assert [entry["epoch"] for entry in run.log()] == [1, 2, 3]
 
 
+@pytest.mark.parametrize("line", ["9" * 5000, "[" * 100_000], ids=["digits", "nesting"])
+def test_the_log_ends_before_a_line_that_exceeds_the_limits_of_python(tmp_path, line):
+    run = runs.create(tmp_path, TINY)
+    run.log_file.write_text('{"epoch": 1}\n' + line + '\n{"epoch": 2}\n')
+    assert run.log() == [{"epoch": 1}]
+
+
 def test_json_is_written_atomically(tmp_path):
     path = tmp_path / "value.json"
     runs.write_json(path, {"a": [1, 2.5, None]})
@@ -190,17 +197,30 @@ def test_there_is_no_commit_outside_git(tmp_path, monkeypatch):
     assert runs.environment()["commit"] == "0123456789ab"
 
 
-def test_a_commit_is_dirty_if_the_source_has_changes(tmp_path, monkeypatch):
-    def git(*words):
-        subprocess.run(["git", "-c", "user.name=x", "-c", "user.email=x@y", *words], cwd=tmp_path,
-                       check=True, capture_output=True)  # fmt: skip
+def git(folder, *words):
+    subprocess.run(["git", "-c", "user.name=x", "-c", "user.email=x@y", *words], cwd=folder,
+                   check=True, capture_output=True)  # fmt: skip
 
+
+def test_the_commit_of_a_repository_that_ignores_the_package_does_not_count(tmp_path, monkeypatch):
+    package = tmp_path / "venv" / "mien"
+    package.mkdir(parents=True)
+    (package / "a.py").write_text("1")
+    (tmp_path / ".gitignore").write_text("venv")
+    git(tmp_path, "init")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-m", "x")
+    monkeypatch.setattr(runs, "PACKAGE", package)
+    assert runs.commit() is None
+
+
+def test_a_commit_is_dirty_if_the_source_has_changes(tmp_path, monkeypatch):
     package = tmp_path / "src"
     package.mkdir()
     (package / "a.py").write_text("1")
-    git("init")
-    git("add", ".")
-    git("commit", "-m", "x")
+    git(tmp_path, "init")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-m", "x")
     monkeypatch.setattr(runs, "PACKAGE", package)
     clean = runs.commit()
     assert len(clean) == 12

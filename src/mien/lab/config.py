@@ -248,7 +248,7 @@ _CHOICES = {
 """Field -> allowed values."""
 
 MAX_WHOLE_NUMBER = 1e10
-"""Maximum of whole numbers; larger ones do not fit into the integers of NumPy and torch."""
+"""Maximum of whole numbers without a smaller one; it fits into 64-bit integers."""
 
 _RANGES = {
     "input_size": (8, 48), "initial_size": (0, 48),
@@ -265,7 +265,7 @@ _RANGES = {
 }  # fmt: skip
 """Field -> smallest and largest value.
 
-If the largest value is infinite, it is the largest finite float or `MAX_WHOLE_NUMBER`."""
+An infinite largest value stands for the largest finite float, or for `MAX_WHOLE_NUMBER`."""
 
 
 def parse(recipe: str, changes: Iterable[str] = ()) -> Config:
@@ -292,11 +292,14 @@ def parse(recipe: str, changes: Iterable[str] = ()) -> Config:
 
 def _read(path: Path) -> Config:
     try:
-        return from_json(json.loads(path.read_text(encoding="utf-8")))
+        saved = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"Cannot read {path}: {error.strerror}.") from None
-    except (ValueError, TypeError, RecursionError):
-        raise UserError(f"{path} is not a config. Use the config.json of a run folder.") from None
+    except (ValueError, RecursionError):
+        saved = None
+    if not isinstance(saved, dict):
+        raise UserError(f"{path} is not a config. Use the config.json of a run folder.")
+    return from_json(saved)
 
 
 def apply_changes(config: Config, changes: Iterable[str]) -> Config:

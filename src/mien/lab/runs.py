@@ -220,14 +220,17 @@ def environment() -> dict:
 
 
 def commit() -> str | None:
-    """The commit of the running package, with `-dirty` for uncommitted changes; None outside git.
+    """The commit of the running package, with `-dirty` for uncommitted changes to it.
 
-    The environment variable MIEN_COMMIT overrides it, for copies without git history.
+    None if the package is not in a git repository. The environment variable MIEN_COMMIT overrides
+    the commit, for copies without git history.
     """
     if override := os.environ.get("MIEN_COMMIT"):
         return override
     head = _git("rev-parse", "--short=12", "HEAD")
-    if head is None:
+    # A virtual environment can be in the folder of another repository, which ignores its files.
+    is_tracked = _git("ls-files", "--", PACKAGE) is not None
+    if head is None or not is_tracked:
         return None
     # Changes outside the package, such as those of results, do not affect the code that runs.
     is_dirty = _git("status", "--porcelain", "--", PACKAGE) is not None
@@ -334,7 +337,7 @@ def load_predictions(run: Run) -> dict[str, np.ndarray]:
 
 
 def load_tensors(path: Path) -> dict:
-    """Load a dictionary that `torch.save` wrote, with its tensors on the CPU.
+    """Load a dictionary with texts as keys that `torch.save` wrote, with its tensors on the CPU.
 
     Raises:
         UserError: The file is missing, cannot be read or is damaged.
@@ -373,5 +376,5 @@ def _complete_lines(text: str) -> Iterator[dict]:
     for line in text.splitlines():
         try:
             yield json.loads(line)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):  # also for numbers that are too long for Python
             return
