@@ -373,6 +373,13 @@ def test_evaluate_rejects_an_input_size_out_of_range(run, root, size):
         evaluate.evaluate(run.folder, root, input_size=size)
 
 
+def test_evaluate_rejects_an_input_size_that_the_network_does_not_accept(root, tmp_path):
+    # The fifth pooling layer of VGG19 needs at least 16 pixels.
+    run = runs.create(tmp_path, replace(TINY, model="vgg19-bn"))
+    with pytest.raises(UserError, match=r"vgg19-bn .* 8 pixels: .*\. Use another --input-size\."):
+        evaluate.evaluate(run.folder, root, input_size=8)
+
+
 def test_input_size_is_rejected_for_a_model_file(model_file, root):
     with pytest.raises(UserError, match="--input-size"):
         evaluate.evaluate(model_file, root, input_size=40)

@@ -221,6 +221,13 @@ def test_a_network_of_three_channels_has_a_file_of_three_channels(tmp_path, root
 # Rejected exports
 
 
+def test_an_input_size_that_a_network_does_not_accept_is_rejected(run, tmp_path):
+    # The fifth pooling layer of VGG19 needs at least 16 pixels.
+    vgg = runs.create(tmp_path / "vgg", replace(TINY, model="vgg19-bn"))
+    with pytest.raises(UserError, match="vgg19-bn does not accept faces of 8 pixels"):
+        export.export([run, vgg], tmp_path / "model.onnx", input_size=8)
+
+
 @pytest.mark.parametrize(
     ("options", "expected_text"),
     [

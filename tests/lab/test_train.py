@@ -18,7 +18,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mien.errors import UserError
-from mien.lab import batches, data, inference, lr_schedule, models, runs, train, training_state
+from mien.lab import (
+    batches,
+    checks,
+    data,
+    inference,
+    lr_schedule,
+    models,
+    runs,
+    train,
+    training_state,
+)
 from mien.lab.config import RECIPES, Config
 from mien.lab.heads import HEADS, LOGIT_COUNT
 from mien.lab.losses import compute_losses, use_bfloat16
@@ -717,6 +727,17 @@ def test_teachers_need_the_heads_of_the_student(root, tmp_path):
     with pytest.raises(UserError, match="vote_weight=0"):
         train.fit(both, root, tmp_path / "student", device="cpu")
     assert not (tmp_path / "student").exists()
+
+
+@pytest.mark.parametrize("changes", [{"patience": 1}, {"select_epoch": "best"}])
+def test_selecting_an_epoch_needs_a_val_split_with_targets_of_a_trained_head(root, changes):
+    splits, config = data.load(root), replace(TINY, vote_weight=0.0, **changes)
+    assert checks.trainable_heads(config, splits) == ["labels"]
+    with pytest.raises(UserError, match=r"has no val split, .* Set patience=0"):
+        checks.trainable_heads(config, {"train": splits["train"]})
+    without_labels = replace(splits["val"], labels=np.full(len(splits["val"]), -1))
+    with pytest.raises(UserError, match=r"has no labels in its val split, .* Set patience=0"):
+        checks.trainable_heads(config, splits | {"val": without_labels})
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
-"""Checks before a training: of its network, its teachers and initial weights, and its targets."""
+"""Checks before a training, of its network, the runs that it starts from, and its targets."""
 
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from mien.errors import UserError
 from mien.lab import data, models, runs
@@ -12,11 +13,11 @@ from mien.lab.heads import HEADS, LOGIT_COUNT
 
 
 def check_network(config: Config) -> None:
-    """Check that the network can be built, and that it accepts the first and last input size.
+    """Check that the network of a training can be built and accepts its first and last input size.
 
     Raises:
-        UserError: The network is unknown, its pretrained weights are not available, or an input
-            size is too small for it.
+        UserError: The network is unknown, its pretrained weights are not available, or it does not
+            accept an input size.
     """
     with torch.random.fork_rng(devices=[]):
         network = models.build(
@@ -24,15 +25,33 @@ def check_network(config: Config) -> None:
             pretrained=config.pretrained,
         ).eval()  # fmt: skip
     for size in {config.input_size, config.initial_size or config.input_size}:
-        try:
-            with torch.no_grad():
-                network(torch.zeros(2, config.channels, size, size))
-        except RuntimeError as error:
-            reason = str(error).splitlines()[0].rstrip(".")
-            raise UserError(
-                f"{config.model} does not accept faces of {size} pixels: {reason}. "
-                "Change input_size or initial_size."
-            ) from None
+        _check_accepts(network, config, size, advice="Change input_size or initial_size.")
+
+
+def check_input_size(config: Config, size: int) -> None:
+    """Check that the network of a run accepts another input size than that of its training.
+
+    Args:
+        config: Config of the run.
+        size: Width and height of the faces in pixels.
+
+    Raises:
+        UserError: The network does not accept it.
+    """
+    with torch.random.fork_rng(devices=[]):
+        network = models.build(config.model, channels=config.channels, classes=LOGIT_COUNT).eval()
+    _check_accepts(network, config, size, advice="Use another --input-size.")
+
+
+def _check_accepts(network: nn.Module, config: Config, size: int, advice: str) -> None:
+    try:
+        with torch.no_grad():
+            network(torch.zeros(2, config.channels, size, size))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise UserError(
+            f"{config.model} does not accept faces of {size} pixels: {reason}. {advice}"
+        ) from None
 
 
 def check_sources(config: Config, description: dict) -> None:
@@ -67,12 +86,11 @@ def _check_source(path: str, config: Config, description: dict) -> None:
     run = runs.open_run(path)
     if not run.finished:
         raise UserError(f"{path} is not finished. Run mien train with the same --out to resume it.")
-    other = run.config
-    if _split_fields(other) != _split_fields(config):
+    own, other = _describe_split(config), _describe_split(run.config)
+    if own != other:
         raise UserError(
-            f"{path} was trained with protocol {other.protocol}, fold {other.fold}: its training "
-            f"set may contain evaluation faces of {config.protocol}, fold {config.fold}. Use a run "
-            "with the same protocol and fold."
+            f"{path} was trained with protocol {other}: its training set may contain evaluation "
+            f"faces of protocol {own}. Use a run with the same protocol and fold."
         )
     if config.protocol != "official" and run.about.get("data", description) != description:
         raise UserError(
@@ -89,10 +107,13 @@ def _check_heads(path: str, config: Config) -> None:
         raise UserError(f"Teacher {path} was not trained on {missing[0]}. Set {field}=0.")
 
 
-def _split_fields(config: Config) -> tuple:
-    """The values of the fields that determine the split of a dataset."""
-    fold = (config.fold, config.folds) if "kfold" in config.protocol else ()
-    return (config.protocol, *fold)
+def _describe_split(config: Config) -> str:
+    """The fields that determine the split of a dataset: the protocol, and its fold if it has folds.
+
+    Equal texts mean equal splits of the same data.
+    """
+    fold = f", fold {config.fold} of {config.folds}" if "kfold" in config.protocol else ""
+    return config.protocol + fold
 
 
 def trainable_heads(config: Config, splits: dict[str, Samples]) -> list[str]:
@@ -101,21 +122,37 @@ def trainable_heads(config: Config, splits: dict[str, Samples]) -> list[str]:
     Targets are in the data, or are the outputs of teachers.
 
     Raises:
-        UserError: No head has a target, or the config needs a `val` split that the data lacks.
+        UserError: There is no such head; or the config selects an epoch by the loss on `val`, and
+            the data has no `val` split, or one without targets for these heads.
     """
-    train = data.split(splits, "train")
-    distilled = config.teacher_weight > 0
-    targets = {"labels": bool((train.labels >= 0).any()), "votes": train.has_votes}
+    targets = _heads_with_targets(data.split(splits, "train"))
     weights = {"labels": config.label_weight, "votes": config.vote_weight}
-    heads = [name for name in HEADS if weights[name] > 0 and (distilled or targets[name])]
+    is_distilled = config.teacher_weight > 0
+    heads = [name for name in HEADS if weights[name] > 0 and (is_distilled or name in targets)]
     if not heads:
         raise UserError(
             "The data has no targets for the heads with a weight above 0. Set label_weight above 0 "
             "for data with labels, or vote_weight for data with FER+ votes."
         )
-    if (config.patience or config.select_epoch == "best") and "val" not in splits:
-        raise UserError(
-            "The data has no val split, which patience and select_epoch=best need. "
-            "Set patience=0 and select_epoch=last."
-        )
+    if config.patience or config.select_epoch == "best":
+        _check_validation(splits, heads)
     return heads
+
+
+def _check_validation(splits: dict[str, Samples], heads: list[str]) -> None:
+    """Raise a `UserError` if no loss on `val` can be computed by which an epoch is selected."""
+    if "val" not in splits:
+        problem = "has no val split"
+    elif not set(heads) & set(_heads_with_targets(splits["val"])):
+        problem = f"has no {' or '.join(heads)} in its val split"
+    else:
+        return
+    raise UserError(
+        f"The data {problem}, which patience and select_epoch=best need. "
+        "Set patience=0 and select_epoch=last."
+    )
+
+
+def _heads_with_targets(samples: Samples) -> list[str]:
+    has_targets = {"labels": bool((samples.labels >= 0).any()), "votes": samples.has_votes}
+    return [name for name in HEADS if has_targets[name]]

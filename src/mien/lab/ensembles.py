@@ -44,10 +44,10 @@ def load(runs: Sequence[Run], flip: bool) -> nn.Module:
         flip: Horizontal-flip test-time augmentation.
 
     Raises:
-        UserError: The networks differ in their number of channels, or a run is unfinished.
+        UserError: The networks differ in their number of input channels, or a run is unfinished.
     """
     if len({run.config.channels for run in runs}) > 1:
-        raise UserError("These networks differ in channels (1 and 3), so they cannot be combined.")
+        raise UserError("These networks differ in channels (1 and 3). Export them separately.")
     networks = [inference.load_network(run) for run in runs]
     if len(networks) == 1 and not flip:
         return networks[0]
@@ -82,6 +82,6 @@ def _run_provenance(run: Run) -> dict:
         "data": about.get("data"),
         "config": to_public_json(run.config),
         "seed": run.config.seed,
-        "commit": about["commit"],
+        "commit": about.get("commit"),
         **averaged,
     }

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from mien.errors import UserError
-from mien.lab import data, inference, models, protocols, runs, scores
+from mien.lab import checks, data, inference, models, protocols, runs, scores
 from mien.lab.config import to_public_json
+from mien.lab.data import Samples
 from mien.lab.runs import Run
 from mien.labels import EMOTIONS
 
@@ -49,14 +51,9 @@ def evaluate(
     path = Path(model)
     target = runs.open_run(path) if path.is_dir() else path
     provenance = _provenance(target)
-    protocol, splits, description = _apply_protocol(data.load(root), target, provenance)
-    samples = data.split(splits, split)
-    train = splits.get("train") if split != "train" else None
-    description = description | {"split": split}
-    if exclude is not None:
-        samples, excluded = _exclude(samples, exclude, split)
-        description["excluded"] = {"list": exclude.name, "faces": excluded}
-    _check_input_size(target, input_size, samples.faces.shape[1])
+    evaluation_set = _load_evaluation_set(target, provenance, root, split, exclude)
+    samples = evaluation_set.samples
+    _check_input_size(target, input_size, face_size=samples.faces.shape[1])
     cost = {}
     if isinstance(target, Run):
         input_size = input_size or target.config.input_size
@@ -64,8 +61,8 @@ def evaluate(
     predictions = inference.predict(target, samples.faces, tta, input_size)
     result = {
         "name": path.name,
-        "data": description,
-        "protocol": protocol,
+        "data": evaluation_set.description,
+        "protocol": evaluation_set.protocol,
         "tta": tta,
         "input_size": input_size or None,
         "provenance": provenance,
@@ -73,7 +70,7 @@ def evaluate(
         **cost,
         **_epoch_selection(provenance),
         "heads": {
-            head: scores.score(probabilities, samples, train, resamples)
+            head: scores.score(probabilities, samples, evaluation_set.train, resamples)
             for head, probabilities in predictions.items()
         },
     }
@@ -83,11 +80,44 @@ def evaluate(
     return result
 
 
-def _check_input_size(target: Run | Path, input_size: int, face_size: int) -> None:
-    if input_size and not isinstance(target, Run):
-        raise UserError(f"{target.name} has a fixed input size; --input-size is only for runs.")
-    if not 0 <= input_size <= face_size:
-        raise UserError(f"--input-size {input_size} is out of range; use 1 to {face_size} pixels.")
+def load_or_evaluate(run: Run, root: Path) -> dict:
+    """Return the result of a run on `val` without TTA; evaluate the run unless it is saved."""
+    if run.metrics_file.exists():
+        saved = run.result()
+        expected = (run.about.get("data", {}) | {"split": "val"}, "none", run.config.input_size)
+        if tuple(saved.get(key) for key in ("data", "tta", "input_size")) == expected:
+            return saved
+    return evaluate(run.folder, root)
+
+
+@dataclass(frozen=True)
+class _EvaluationSet:
+    """The faces of an evaluation.
+
+    Attributes:
+        samples: The faces to evaluate.
+        train: The training set; None if the data has none, or if it is evaluated itself.
+        protocol: Name of the protocol, as in a result.
+        description: Description of the data, the split and the excluded faces, as in a result.
+    """
+
+    samples: Samples
+    train: Samples | None
+    protocol: str
+    description: dict
+
+
+def _load_evaluation_set(
+    target: Run | Path, provenance: Mapping, root: str | Path, split: str, exclude: Path | None
+) -> _EvaluationSet:
+    protocol, splits, description = _apply_protocol(data.load(root), target, provenance)
+    samples = data.split(splits, split)
+    train = splits.get("train") if split != "train" else None
+    description = description | {"split": split}
+    if exclude is not None:
+        samples, excluded = _exclude(samples, exclude, split)
+        description["excluded"] = {"list": exclude.name, "faces": excluded}
+    return _EvaluationSet(samples, train, protocol, description)
 
 
 def _apply_protocol(
@@ -113,7 +143,7 @@ def _apply_protocol(
     return unofficial[0], protocols.split(splits, target.config), description
 
 
-def _exclude(samples: data.Samples, path: Path, split: str) -> tuple[data.Samples, int]:
+def _exclude(samples: Samples, path: Path, split: str) -> tuple[Samples, int]:
     """Return the samples without the rows listed in a file, and the number of excluded faces."""
     is_kept = ~np.isin(samples.rows, _listed_rows(path))
     if is_kept.all():
@@ -136,18 +166,17 @@ def _listed_rows(path: Path) -> list[int]:
         ) from None
 
 
-def load_or_evaluate(run: Run, root: Path) -> dict:
-    """Return the result of a run on `val` without TTA; evaluate the run unless it is saved."""
-    if run.metrics_file.exists():
-        saved = run.result()
-        expected = (run.about["data"] | {"split": "val"}, "none", run.config.input_size)
-        if tuple(saved.get(key) for key in ("data", "tta", "input_size")) == expected:
-            return saved
-    return evaluate(run.folder, root)
+def _check_input_size(target: Run | Path, input_size: int, face_size: int) -> None:
+    if input_size and not isinstance(target, Run):
+        raise UserError(f"{target.name} has a fixed input size; --input-size is only for runs.")
+    if not 0 <= input_size <= face_size:
+        raise UserError(f"--input-size {input_size} is out of range; use 1 to {face_size} pixels.")
+    if input_size and isinstance(target, Run):
+        checks.check_input_size(target.config, input_size)
 
 
 def _configs(provenance: Mapping) -> list[Mapping]:
-    """Return the configs of all networks of a model, except those that are not recorded."""
+    """Return the configs of all networks of a model, as far as they are recorded."""
     members = provenance.get("members", [provenance])
     return [member["config"] for member in members if member.get("config")]
 
@@ -157,7 +186,7 @@ def _protocols(provenance: Mapping) -> set[str]:
 
 
 def _epoch_selection(provenance: Mapping) -> dict[str, str]:
-    """Return the split on which an epoch was selected, if any; scores on it are biased upward."""
+    """Return `epoch_selected_on` for a result, if an epoch of any network was selected on `val`."""
     is_selected = any(
         config.get("select_epoch") == "best" or config.get("patience")
         for config in _configs(provenance)

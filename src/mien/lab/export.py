@@ -21,7 +21,7 @@ import mien
 from mien.classification.model_spec import INPUT, LABELS_OUTPUT, OUTPUT, ModelSpec
 from mien.errors import UserError
 from mien.io import atomic_file
-from mien.lab import batches, calibration, data, ensembles, inference, quantization, scores
+from mien.lab import batches, calibration, checks, data, ensembles, inference, quantization, scores
 from mien.lab.calibration import VectorScaling
 from mien.lab.data import Samples
 from mien.lab.heads import CLASS_NAMES, HEADS
@@ -62,7 +62,7 @@ MAX_DETERIORATION = 0.01
 reduced precision."""
 
 RANGE_FACES = 512
-"""Number of calibration faces on which int8 quantization measures the ranges of activations."""
+"""Maximum number of faces on which int8 quantization measures the ranges of activations."""
 
 BATCH_SIZE = 256
 """Number of faces per run of ONNX Runtime."""
@@ -149,18 +149,18 @@ def export(
         The specification of the vote head if the file has one, otherwise that of the label head.
 
     Raises:
-        UserError: An option does not fit the runs, the outputs of ONNX Runtime and torch differ, or
-            the precision lowers the scores too much.
+        UserError: A run is unfinished, the runs do not form an ensemble, an option does not fit
+            them, the outputs of ONNX Runtime and torch differ, or the precision lowers the scores
+            too much.
     """
     runs = [runs] if isinstance(runs, Run) else list(runs)
     heads = _common_heads(runs)
-    _check_options(path, tta, input_size, label_head_weight, precision, heads, calibration_samples)
+    _check_options(path, tta, label_head_weight, precision, heads, calibration_samples)
+    _check_input_size(runs, input_size)
     if calibration_samples is not None:
         _check_calibration(runs, heads, calibration_samples)
+    network = _load_network(runs, tta)
     input_size, channels = input_size or ensembles.input_size(runs), runs[0].config.channels
-    network = ensembles.load(runs, flip=tta == "flip")
-    # The exporter adds nodes to the graph for weights in the memory format channels_last.
-    network = network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     calibration_set = _calibration_set(network, calibration_samples, input_size, channels)
     if label_head_weight is None:
         label_head_weight = _choose_label_head_weight(heads, calibration_set)
@@ -184,7 +184,7 @@ def export(
 
 
 def _common_heads(runs: Sequence[Run]) -> list[str]:
-    """Return the heads that all runs were trained with, votes first."""
+    """Return the heads that all runs were trained with, votes first; a `UserError` without any."""
     heads = [head for head in ("votes", "labels") if all(head in run.heads for run in runs)]
     if not heads:
         raise UserError(
@@ -192,6 +192,12 @@ def _common_heads(runs: Sequence[Run]) -> list[str]:
             "others only on votes. Export them separately."
         )
     return heads
+
+
+def _load_network(runs: Sequence[Run], tta: str) -> nn.Module:
+    network = ensembles.load(runs, flip=tta == "flip")
+    # The exporter adds nodes to the graph for weights in the memory format channels_last.
+    return network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
 
 
 def _calibration_set(
@@ -255,7 +261,7 @@ def _add_scores(
     scalings: Mapping[str, VectorScaling],
     calibration_set: _CalibrationSet,
 ) -> None:
-    """Add the scores of each head on the calibration set to the card, also in the graph's metadata.
+    """Add the scores of each head on the calibration set to the card of `spec` and of the graph.
 
     Raise a `UserError` if the precision lowers the scores too much.
     """
@@ -315,7 +321,6 @@ def _head_scores(
 def _check_options(
     path: Path,
     tta: str,
-    input_size: int,
     label_head_weight: float | None,
     precision: str,
     heads: Sequence[str],
@@ -329,12 +334,18 @@ def _check_options(
         raise unknown_name_error("precision", precision, TOLERANCES)
     if precision == "int8" and calibration_samples is None:
         raise UserError("--precision int8 needs faces to measure activation ranges; give --data.")
-    if not 0 <= input_size <= FACE_SIZE:
-        raise UserError(f"--input-size {input_size} is out of range; use 1 to {FACE_SIZE} pixels.")
     if label_head_weight and len(heads) < 2:
         raise UserError(f"--label-head-weight needs both heads; these runs have only {heads[0]}.")
     if label_head_weight is not None and not 0 <= label_head_weight <= 1:
         raise UserError(f"--label-head-weight {label_head_weight} is out of range; use 0 to 1.")
+
+
+def _check_input_size(runs: Sequence[Run], input_size: int) -> None:
+    if not 0 <= input_size <= FACE_SIZE:
+        raise UserError(f"--input-size {input_size} is out of range; use 1 to {FACE_SIZE} pixels.")
+    if input_size:
+        for run in runs:
+            checks.check_input_size(run.config, input_size)
 
 
 def _check_calibration(
@@ -411,12 +422,12 @@ def to_onnx(model: ExportedNetwork, spec: ModelSpec) -> onnx.ModelProto:
 def check_against_torch(
     proto: onnx.ModelProto, model: nn.Module, channels: int, tolerance: float
 ) -> float:
-    """Compare ONNX Runtime with torch on random images in batches of several sizes.
+    """Check that ONNX Runtime and torch agree on random images, in batches of several sizes.
 
     Args:
         proto: The exported graph.
         model: The module from which it was exported.
-        channels: Number of input channels.
+        channels: Number of input channels, 1 or 3.
         tolerance: The largest accepted difference between two probabilities.
 
     Returns:
