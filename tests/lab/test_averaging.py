@@ -64,6 +64,8 @@ def test_another_average_in_the_folder_is_an_error_and_kept(pair, tmp_path):
 def test_an_invalid_weight_and_unsuitable_runs_are_errors(pair, tmp_path):
     with pytest.raises(UserError, match=r"--weight 1\.5"):
         averaging.average(*pair, 1.5, tmp_path / "out")
+    with pytest.raises(UserError, match="have the name first"):
+        averaging.average(pair[0], pair[0], 0.5, tmp_path / "out")
     unfinished = runs.create(tmp_path / "unfinished", TINY)
     with pytest.raises(UserError, match="is not finished"):
         averaging.average(pair[0], unfinished, 0.5, tmp_path / "out")

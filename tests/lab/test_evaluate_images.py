@@ -140,6 +140,7 @@ def test_a_column_of_many_different_numbers_is_grouped_by_tens(tmp_path):
         (["path", "emotion"], ["a.png", "sad"], ("skin",), "column skin"),
         (["path", "emotion", "happy"], ["a.png", "sad", "0.5"], (), "happy"),
         (["path", "emotion", "happy"], ["a.png", "sad", "many"], (), "happy"),
+        (["path", "emotion", "happy"], ["a.png", "sad", "inf"], (), "happy"),
         (["path", "emotion"], ["a.png"], (), "line 2"),
     ],
 )

@@ -108,6 +108,12 @@ def test_result_without_a_number_as_accuracy_is_rejected(folder, result, accurac
         leaderboard.read_rows(folder)
 
 
+def test_damaged_file_of_inference_times_is_rejected(folder):
+    runs.write_json(folder / leaderboard.TIMES_FILE, {"times": {}})
+    with pytest.raises(UserError, match=r"times\.json is damaged"):
+        leaderboard.read_rows(folder)
+
+
 def test_second_result_of_a_training_is_rejected(folder, result):
     runs.write_json(folder / "again.json", with_accuracy(result, "jaiswal", 0.7, seed=1))
     with pytest.raises(UserError, match="second result"):

@@ -116,6 +116,12 @@ def test_leaky_oversample_balances_classes_and_duplicates_across_splits():
     assert len(result["val"]) == math.ceil(len(both) / 10)
 
 
+def test_leaky_oversample_treats_faces_without_a_label_as_a_class():
+    result = split("leaky-oversample", {"train": small_samples([-1, 0, 0, 0, 1, 1])})
+    both = data.concatenate(result["train"], result["val"])
+    assert Counter(both.labels.tolist()) == {-1: 3, 0: 3, 1: 3}
+
+
 def test_leaky_augment_has_copies_of_a_face_in_both_splits():
     splits = tiny_splits()
     result = split("leaky-augment", splits)

@@ -32,8 +32,8 @@ def average(first: Run, second: Run, weight: float, out: Path) -> Run:
         The new run.
 
     Raises:
-        UserError: The weight is out of range, a run is unfinished, the networks differ, or `out`
-            contains another run or other files.
+        UserError: The weight is out of range, a run is unfinished, both run folders have the same
+            name, the networks differ, or `out` contains another run or other files.
 
     Example:
         ```python
@@ -47,6 +47,11 @@ def average(first: Run, second: Run, weight: float, out: Path) -> Run:
             raise UserError(
                 f"{run.folder} is not finished. Run mien train with the same --out to resume it."
             )
+    if first.folder.name == second.folder.name:
+        raise UserError(
+            f"Both runs have the name {first.folder.name}, by which the new run refers to them. "
+            "Rename one folder."
+        )
     mean = _mean_weights(first, second, weight)
     run = _create_run(first, second, weight, out)
     runs.write_log(run, second.log())

@@ -41,6 +41,9 @@ GROUP_COLUMNS = ("age", "gender", "sex", "ethnicity", "race")
 VOTE_SYNONYMS = {"nf": "not_a_face"}
 """Name of a vote column in FER+ -> name in `VOTE_NAMES`, besides the synonyms of emotions."""
 
+MAX_VOTES = 1_000_000
+"""Largest number of votes of an image for one emotion; infinite numbers are not votes."""
+
 MAX_GROUPS = 10
 """Numbers, such as ages, are grouped by decades if a column has more different ones than this."""
 
@@ -68,8 +71,8 @@ class LabeledImage:
 def can_load(root: Path) -> bool:
     """Whether `root` is a table of image files, or a folder per emotion.
 
-    A folder whose first image has 48 x 48 pixels is a dataset for `mien.lab.data`: its images are
-    face crops, in which no face can be detected.
+    A folder is not, if the first image of every split has 48 x 48 pixels. It is a dataset for
+    `mien.lab.data`: its images are face crops, in which no face can be detected.
     """
     if root.is_file() and root.suffix.lower() in TABLE_SUFFIXES:
         return "pixels" not in _read_header(root)  # which only fer2013.csv has
@@ -89,7 +92,8 @@ def load(root: Path, groups: Sequence[str] = ()) -> dict[str, list[LabeledImage]
         Split ("train", "val" or "test") -> images. A table, or a folder without splits, is "val".
 
     Raises:
-        UserError: There are no images, or the table lacks a column or has invalid votes.
+        UserError: `root` does not exist, cannot be read or has no images; the table lacks a column
+            or has invalid votes; or `groups` are given for a folder.
     """
     if not root.exists():
         raise UserError(f"{root} does not exist. Name a folder or table with --data.")
@@ -116,7 +120,7 @@ def group_order(group: str) -> tuple[float, str]:
 
 
 def _class_folders(root: Path) -> dict[str, list[Path]]:
-    """Return the subfolders of each split; nothing if none is named after an emotion."""
+    """Return the subfolders of each split in which at least one is named after an emotion."""
     subfolders = _subfolders(root)
     if any(map(_has_emotion, subfolders)):
         return {"val": subfolders}
@@ -266,11 +270,11 @@ def _votes(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     try:
         for k, vote in columns.items():
             votes[:, vote] += [float(row[k] or 0) for row in rows]
-        is_valid = bool(((votes >= 0) & (votes == np.rint(votes))).all())
+        is_valid = bool(((votes >= 0) & (votes <= MAX_VOTES) & (votes == np.rint(votes))).all())
     except ValueError:
         is_valid = False
     if not is_valid:
         raise UserError(f"{path} has invalid votes in the columns "
                         f"{', '.join(header[k] for k in columns)}; they must be whole numbers "
-                        "from 0.")  # fmt: skip
+                        f"from 0 to {MAX_VOTES:,}.")  # fmt: skip
     return [tuple(row) for row in votes.astype(int).tolist()]

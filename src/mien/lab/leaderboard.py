@@ -39,8 +39,8 @@ class Row:
 
     Attributes:
         model: Full name of the network, or name of the model file.
-        config: Training config, for networks without the seed; empty for a model file without a
-            config.
+        config: Training config. That of a network lacks the seed, and that of a model file is empty
+            if the file does not state one.
         results: The results of `mien evaluate`, one per seed.
         times: Inference time and file size; empty if they were not measured.
     """
@@ -90,22 +90,22 @@ def read_rows(folder: Path) -> list[Row]:
     has its own row.
 
     Raises:
-        UserError: The folder has no results, a damaged one, two of the same training, or some with
-            different evaluation sets.
+        UserError: The folder does not exist or has no results, a damaged file, two results of the
+            same training, or results with different evaluation sets.
     """
     if not folder.is_dir():
         raise UserError(
             f"{folder} is not a folder; give a folder of results of mien evaluate --out."
         )
     rows: dict[str, Row] = {}
-    times = runs.read_json(folder / TIMES_FILE)["rows"] if (folder / TIMES_FILE).exists() else {}
-    evaluation_sets: dict[tuple[str, ...], str] = {}
+    times = _read_times(folder / TIMES_FILE)
+    data_by_evaluation_set: dict[tuple[str, ...], str] = {}
     for path in sorted(folder.glob("*.json")):
         result = runs.read_json(path)
         if path.name == TIMES_FILE or not set(result) >= RESULT_KEYS:
             continue
         try:
-            evaluation_sets[protocols.evaluation_set(result)] = result["data"]["name"]
+            data_by_evaluation_set[protocols.evaluation_set(result)] = result["data"]["name"]
             key, row = _key_and_empty_row(result, times)
             # Raises an error if the score by which the rows are sorted is missing or no number.
             float(result["heads"]["labels"]["fer2013"]["accuracy"]["value"])
@@ -119,15 +119,33 @@ def read_rows(folder: Path) -> list[Row]:
         raise UserError(
             f"{folder} has no results; add some with mien evaluate RUN --out {folder}/NAME.json."
         )
-    if len(evaluation_sets) > 1:
+    _check_one_evaluation_set(data_by_evaluation_set, folder)
+    return sorted(rows.values(), key=lambda row: -row.metric("fer2013", "accuracy")["value"])
+
+
+def _read_times(path: Path) -> dict[str, dict]:
+    """Return model -> inference time and file size; empty without a file."""
+    if not path.exists():
+        return {}
+    times = runs.read_json(path).get("rows")
+    if not isinstance(times, dict):
+        raise UserError(f"{path} is damaged; remove it, or write it with benchmarks/times.py.")
+    return times
+
+
+def _check_one_evaluation_set(
+    data_by_evaluation_set: Mapping[tuple[str, ...], str], folder: Path
+) -> None:
+    """Raise a `UserError` for several evaluation sets, given as keys with the name of the data."""
+    if len(data_by_evaluation_set) > 1:
         listed = "; ".join(
-            _describe_evaluation_set(key, name) for key, name in sorted(evaluation_sets.items())
+            _describe_evaluation_set(key, name)
+            for key, name in sorted(data_by_evaluation_set.items())
         )
         raise UserError(
             f"The results in {folder} differ in protocol, fold, split, test-time augmentation or "
             f"data: {listed}. Move them to separate folders."
         )
-    return sorted(rows.values(), key=lambda row: -row.metric("fer2013", "accuracy")["value"])
 
 
 def _key_and_empty_row(result: Mapping, times: Mapping) -> tuple[str, Row]:
@@ -301,9 +319,10 @@ def claim_notes(rows: Iterable[Row]) -> Table:
 
 
 def _section(result: Mapping, section: str) -> Mapping:
-    """Return the scores of a section of the vote head if it is about votes, else the label head.
+    """Return the scores of a section; empty if there are none.
 
-    If the result has only one head, they are the scores of that head.
+    Sections about votes are read from the vote head, all others from the label head. A result with
+    only one head has all of them there.
     """
     heads = result["heads"]
     preferred, other = ("votes", "labels") if _is_about_votes(section) else ("labels", "votes")

@@ -40,7 +40,7 @@ def split(splits: Splits, config: Config) -> Splits:
         raise unknown_name_error("protocol", config.protocol, PROTOCOLS)
     try:
         return PROTOCOLS[config.protocol](splits, config)
-    except ValueError as error:  # from scikit-learn, which describes the class that is too small
+    except ValueError as error:  # from scikit-learn; describes the class that is too small
         raise UserError(f"Protocol {config.protocol} does not fit the data: {error}") from None
 
 
@@ -137,11 +137,11 @@ def leaky_oversample(splits: Splits, _config: Config) -> Splits:
     """
     pool = _pool(splits)
     rng = np.random.default_rng(0)
-    largest = np.bincount(pool.labels).max()
+    labels, counts = np.unique(pool.labels, return_counts=True)
     indices = [np.arange(len(pool))]
-    for label in np.unique(pool.labels):
+    for label, count in zip(labels, counts, strict=True):
         with_label = np.flatnonzero(pool.labels == label)
-        indices.append(rng.choice(with_label, largest - len(with_label)))
+        indices.append(rng.choice(with_label, counts.max() - count))
     return _hold_out_tenth(pool.select(np.concatenate(indices)), seed=45)
 
 
@@ -163,7 +163,7 @@ PROTOCOLS: dict[str, Callable[[Splits, Config], Splits]] = {
     "kfold-ungrouped": kfold_ungrouped,
     "leaky-oversample": leaky_oversample,
     "leaky-augment": leaky_augment,
-    # The split has no leak. `crossval` adds it: each fold starts from the weights of the previous.
+    # The split has no leak, but `crossval` starts each fold from the weights of the previous one.
     "leaky-kfold": kfold,
 }
 """Name -> function that splits a dataset."""
