@@ -66,9 +66,7 @@ def ablate(
     """
     if not seeds:
         raise UserError("There are no seeds. Give at least one.")
-    _check_names([BASELINE, *changes])
-    cases = {BASELINE: base} | {name: apply_changes(base, texts) for name, texts in changes.items()}
-    _check_fixed_fields(base, cases)
+    cases = _create_cases(base, changes)
     configs = {
         _folder_name(name, seed): replace(case, seed=seed)
         for seed in seeds
@@ -91,7 +89,11 @@ def ablate(
 
 
 def default_changes(base: Config) -> dict[str, tuple[str, ...]]:
-    """The default cases of a config: first training methods that it uses, then network parts."""
+    """Changes that each remove one training method or one part of the network that a config uses.
+
+    Returns:
+        Case -> changes, for `ablate`; the training methods first.
+    """
     general = {
         name: changes
         for name, changes in GENERAL_CHANGES.items()
@@ -109,6 +111,14 @@ def slug(name: str) -> str:
 
 def _folder_name(case: str, seed: int) -> str:
     return f"{slug(case)}-seed{seed}"
+
+
+def _create_cases(base: Config, changes: Mapping[str, Sequence[str]]) -> dict[str, Config]:
+    """Return the config of the baseline and of each case; a `UserError` if one is invalid."""
+    _check_names([BASELINE, *changes])
+    cases = {BASELINE: base} | {name: apply_changes(base, texts) for name, texts in changes.items()}
+    _check_fixed_fields(base, cases)
+    return cases
 
 
 def _check_names(names: Sequence[str]) -> None:
@@ -137,9 +147,9 @@ def _compare_cases(
     """Return parameters, statistics over seeds and difference to the baseline of each case.
 
     Args:
-        folders: Folder names of the runs of each case.
-        results: Result of each run.
-        out: Folder that contains the runs.
+        folders: Case -> names of the folders of its runs, in the order of the seeds.
+        results: Name of a run's folder -> result.
+        out: Parent of the run folders.
     """
     accuracy_per_face = {
         name: _accuracy_per_face([runs.open_run(out / folder) for folder in of_case])

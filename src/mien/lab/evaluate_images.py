@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -78,8 +79,8 @@ def evaluate(
         The result, with these entries besides those of all results:
 
         - `data`: The number of `images`, and of those that are `unreadable`, `without_face`, or
-          have `several_faces` (the largest is evaluated). `left_out` has the number of images of
-          each label that is not one of the seven emotions.
+          have `several_faces` (the largest is evaluated). `left_out` has the number of images for
+          each label that is not one of the seven emotions; these images are not evaluated.
         - `scores`: The result of `score` for all images.
         - `groups`: The result of `score_groups`.
 
@@ -196,13 +197,14 @@ def score(predictions: Predictions, resamples: int = 1000) -> dict:
     """Compute the scores of a set of images.
 
     Args:
-        predictions: The predictions for the images.
+        predictions: The predictions for at least one image.
         resamples: Number of bootstrap samples.
 
     Returns:
-        The number of images and the detection rate. For the detected faces, also the scores of
-        `scores.label_scores` and `scores.share_scores`, the macro recall, the top-label gap (here
-        the mean probability of the top emotion minus the accuracy), and the recall per emotion.
+        The number of images, the detection rate and the number of faces. If there are faces, also
+        the scores of `scores.label_scores` and `scores.share_scores`, the macro recall, the
+        top-label gap (here the mean probability of the top emotion minus the accuracy), and the
+        recall per emotion. The detection rate, the accuracy and the recalls have Wilson intervals.
     """
     detected = predictions.face_counts > 0
     counts = {
@@ -215,15 +217,14 @@ def score(predictions: Predictions, resamples: int = 1000) -> dict:
     truth, probabilities = faces.truth, faces.probabilities
     label_scores = scores.label_scores(probabilities, truth, EMOTIONS, resamples)
     matrix = np.array(label_scores["confusion"])
+    estimate = partial(scores.estimate_with_interval, resamples=resamples)
     return {
         **counts,
         **label_scores,
         "accuracy": _proportion(int(np.diag(matrix).sum()), len(truth)),
-        "macro_recall": _estimate(
-            _macro_recall, truth, probabilities.argmax(1), resamples=resamples
-        ),
-        "top_label_gap": _estimate(
-            metrics.top_label_gap, probabilities, np.eye(len(EMOTIONS))[truth], resamples=resamples
+        "macro_recall": estimate(_macro_recall, truth, probabilities.argmax(1)),
+        "top_label_gap": estimate(
+            metrics.top_label_gap, probabilities, np.eye(len(EMOTIONS))[truth]
         ),
         "recall": {
             emotion: {"faces": int(row.sum()), **_proportion(int(row[k]), int(row.sum()))}
@@ -264,7 +265,7 @@ def _score_column(predictions: Predictions, column: str, resamples: int) -> dict
         is_member = groups == group
         group_scores[group] = score(predictions.select(is_member), resamples)
         if (is_member & detected).any() and (~is_member & detected).any():
-            group_scores[group]["accuracy_difference"] = _estimate(
+            group_scores[group]["accuracy_difference"] = scores.estimate_with_interval(
                 _accuracy_difference, correct[detected], is_member[detected], resamples=resamples
             )
     return group_scores
@@ -290,11 +291,3 @@ def _proportion(successes: int, count: int) -> dict[str, float]:
     """Return a proportion and its 95 % Wilson interval."""
     low, high = metrics.wilson_interval(successes, count)
     return {"value": successes / count, "low": low, "high": high}
-
-
-def _estimate(
-    metric: Callable[..., float], *arrays: np.ndarray, resamples: int
-) -> dict[str, float]:
-    """Return a metric and its 95 % bootstrap interval over faces."""
-    low, high = metrics.interval(metric, *arrays, resamples=resamples)
-    return {"value": metric(*arrays), "low": low, "high": high}

@@ -1,6 +1,6 @@
 """Predictions of a run or a model file for faces, with test-time augmentation.
 
-Runs are computed with torch, because some training machines do not have ONNX Runtime.
+Networks of runs are computed with torch, because some training machines lack ONNX Runtime.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def _shift(faces: np.ndarray, down: int, right: int) -> np.ndarray:
 def predict(
     target: Run | Path, faces: np.ndarray, tta: str = "none", input_size: int = 0
 ) -> HeadProbabilities:
-    """Predict the probabilities of each trained head, averaged over test-time augmentation.
+    """Predict the probabilities of each head, averaged over test-time augmentation.
 
     Args:
         target: A run, or the path of a model file. A model file without named heads counts as
@@ -146,29 +146,33 @@ def predict(
         UserError: A run is unfinished or its files are damaged, the outputs of its network are not
             finite, a model file cannot be read, or `tta` is unknown.
     """
+    versions = augment(faces, tta)
     if isinstance(target, Run):
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        model, config = load_network(target, device), target.config
-        logits = partial(
-            compute_logits,
-            model,
-            input_size=input_size or config.input_size,
-            channels=config.channels,
-        )
-        # Copied, because torch does not support the negative strides of mirrored arrays.
-        predictions = _mean(
-            [_split_heads(logits(version.copy()), target.heads) for version in augment(faces, tta)]
-        )
-        if not all(np.isfinite(probabilities).all() for probabilities in predictions.values()):
-            raise UserError(
-                f"{target.weights_file} is damaged: the network's outputs are not finite. Train "
-                "the run again."
-            )
-        return predictions
+        return _predict_with_run(target, versions, input_size)
     from mien.classification.classifier import Classifier  # imports ONNX Runtime
 
     classifier = Classifier(target)
-    return _mean([_classify(classifier, version) for version in augment(faces, tta)])
+    return _mean([_classify(classifier, version) for version in versions])
+
+
+def _predict_with_run(
+    run: Run, versions: Sequence[np.ndarray], input_size: int
+) -> HeadProbabilities:
+    config = run.config
+    compute = partial(
+        compute_logits,
+        load_network(run, "cuda" if torch.cuda.is_available() else "cpu"),
+        input_size=input_size or config.input_size,
+        channels=config.channels,
+    )
+    # Copied, because torch does not support the negative strides of mirrored arrays.
+    predictions = _mean([_split_heads(compute(version.copy()), run.heads) for version in versions])
+    if not all(np.isfinite(probabilities).all() for probabilities in predictions.values()):
+        raise UserError(
+            f"{run.weights_file} is damaged: the network's outputs are not finite. Train the run "
+            "again."
+        )
+    return predictions
 
 
 def _split_heads(logits: Tensor, heads: Sequence[str]) -> HeadProbabilities:

@@ -61,7 +61,7 @@ def macro_f1(matrix: np.ndarray) -> float:
 
 
 def macro_recall(matrix: np.ndarray) -> float:
-    """Average recall over the classes that occur in the truth."""
+    """Average recall over the classes that occur in the truth; 0 if none does."""
     occurs = matrix.sum(1) > 0
     return float(per_class(matrix)["recall"][occurs].mean()) if occurs.any() else 0.0
 
@@ -167,7 +167,7 @@ def interval(
             to 0. The basic bootstrap reflects the percentiles about the value of the statistic.
             This corrects the upward bias of resampled calibration errors.
         clusters: (N,) cluster ids. Rows with the same id, such as duplicates of a face, are
-            resampled together.
+            resampled together. None to resample each row alone.
 
     Returns:
         The lower and the upper end of the interval.
@@ -186,10 +186,13 @@ def interval(
 
 
 def wilson_interval(successes: int, count: int) -> tuple[float, float]:
-    """Compute the 95 % Wilson score interval of `successes` among `count` samples, at least one.
+    """Compute the 95 % Wilson score interval of the proportion `successes / count`.
 
-    Unlike a bootstrap interval, it is not a single point if all or none of the samples are
-    successes.
+    Unlike a bootstrap interval, it is not a single point if the proportion is 0 or 1.
+
+    Args:
+        successes: Number of successes, from 0 to `count`.
+        count: Number of samples, at least 1.
     """
     z = 1.959964  # quantile 0.975 of the standard normal distribution
     center = (successes + z**2 / 2) / (count + z**2)

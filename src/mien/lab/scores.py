@@ -67,29 +67,13 @@ def score(
     with_contempt = np.pad(
         probabilities, ((0, 0), (0, len(EMOTIONS_AND_CONTEMPT) - probabilities.shape[1]))
     )
-    # Section -> probabilities, labels (-1 for faces to leave out) and class names.
-    inputs: dict[str, tuple[np.ndarray, np.ndarray, Sequence[str]]] = {
-        "fer2013": (without_contempt, samples.labels, EMOTIONS)
-    }
-    if train is not None:
-        exact = data.has_duplicate(samples.faces, train.faces) | np.isin(samples.rows, train.rows)
-        near = exact | duplicates.has_near_duplicate(samples.faces, train.faces)
-        for name, is_duplicate in (("duplicates", exact), ("near_duplicates", near)):
-            labels = np.where(is_duplicate, -1, samples.labels)
-            inputs[f"fer2013_without_{name}"] = (without_contempt, labels, EMOTIONS)
-    for name, to_labels in (("majority", data.majority), ("plurality", data.plurality)):
-        labels = to_labels(samples.votes)
-        inputs[f"ferplus_{name}"] = (with_contempt, labels, EMOTIONS_AND_CONTEMPT)
     clusters = data.duplicate_groups(samples.faces)
-    sections = {}
-    for section, (predicted, labels, class_names) in inputs.items():
-        has_label = labels >= 0
-        if has_label.any():
-            sections[section] = label_scores(
-                predicted[has_label], labels[has_label], class_names, resamples,
-                clusters[has_label],
-            )  # fmt: skip
-    return sections | share_scores(without_contempt, samples.votes, clusters, resamples)
+    label_sections = partial(_label_sections, clusters=clusters, resamples=resamples)
+    return (
+        label_sections(without_contempt, _fer2013_labels(samples, train), EMOTIONS)
+        | label_sections(with_contempt, _ferplus_labels(samples), EMOTIONS_AND_CONTEMPT)
+        | share_scores(without_contempt, samples.votes, clusters, resamples)
+    )
 
 
 def share_scores(
@@ -104,13 +88,14 @@ def share_scores(
         resamples: Number of bootstrap samples.
 
     Returns:
-        The sections; an empty dictionary without votes.
+        The sections, for the faces with enough votes (see `data.seven_shares`); an empty dictionary
+        if there are none.
     """
     rated, shares = data.seven_shares(votes)
     if not rated.any():
         return {}
     predicted, vote_counts = predicted[rated], votes[rated][:, : len(EMOTIONS)].sum(1)
-    estimate = partial(_estimate, resamples=resamples, clusters=clusters[rated])
+    estimate = partial(estimate_with_interval, resamples=resamples, clusters=clusters[rated])
     scores = {name: estimate(metric, predicted, shares) for name, metric in SHARE_METRICS.items()}
     return {
         "proportions": {"faces": len(predicted), **scores},
@@ -123,7 +108,7 @@ def share_scores(
 def summary(probabilities: np.ndarray, samples: Samples) -> dict[str, float]:
     """Return the main scores for the card of a model file, metric -> score with four decimals.
 
-    Scores against labels or votes that the samples do not have are missing.
+    Scores for which the samples have no labels or not enough votes are missing.
     """
     sections = score(probabilities, samples, resamples=1)
     keys = {
@@ -213,12 +198,12 @@ def label_scores(
         truth: (N,) class indices.
         class_names: Names of the K classes.
         resamples: Number of bootstrap samples.
-        clusters: (N,) cluster ids, as for `metrics.interval`.
+        clusters: (N,) cluster ids, as for `metrics.interval`; None to resample each face alone.
 
     Returns:
         Metric name -> value and interval, or numbers without an interval.
     """
-    estimate = partial(_estimate, resamples=resamples, clusters=clusters)
+    estimate = partial(estimate_with_interval, resamples=resamples, clusters=clusters)
     class_count = len(class_names)
     predicted = probabilities.argmax(1)
     matrix = metrics.confusion(truth, predicted, class_count)
@@ -243,6 +228,64 @@ def label_scores(
             for k, class_name in enumerate(class_names)
         },
         "confusion": matrix.tolist(),
+    }
+
+
+def estimate_with_interval(
+    metric: Callable[..., float],
+    *arrays: np.ndarray,
+    resamples: int,
+    clusters: np.ndarray | None = None,
+) -> dict[str, float]:
+    """Compute `metric(*arrays)` and its 95 % interval over faces, as `{"value", "low", "high"}`.
+
+    Args:
+        metric: A function that computes a number from the arrays.
+        arrays: Arrays with a row per face.
+        resamples: Number of bootstrap samples.
+        clusters: (N,) cluster ids, as for `metrics.interval`; None to resample each face alone.
+    """
+    low, high = metrics.interval(
+        metric, *arrays, resamples=resamples, basic=metric in BINNED_METRICS, clusters=clusters
+    )
+    return {"value": float(metric(*arrays)), "low": low, "high": high}
+
+
+def _label_sections(
+    probabilities: np.ndarray,
+    labels_by_section: Mapping[str, np.ndarray],
+    class_names: Sequence[str],
+    clusters: np.ndarray,
+    resamples: int,
+) -> dict[str, dict]:
+    """Return the label scores of each section that has faces; faces with label -1 are left out."""
+    sections = {}
+    for section, labels in labels_by_section.items():
+        has_label = labels >= 0
+        if has_label.any():
+            sections[section] = label_scores(
+                probabilities[has_label], labels[has_label], class_names, resamples,
+                clusters[has_label],
+            )  # fmt: skip
+    return sections
+
+
+def _fer2013_labels(samples: Samples, train: Samples | None) -> dict[str, np.ndarray]:
+    """Return section -> (N,) labels of FER2013; -1 for none, and for duplicates to leave out."""
+    labels = {"fer2013": samples.labels}
+    if train is not None:
+        exact = data.has_duplicate(samples.faces, train.faces) | np.isin(samples.rows, train.rows)
+        near = exact | duplicates.has_near_duplicate(samples.faces, train.faces)
+        labels["fer2013_without_duplicates"] = np.where(exact, -1, samples.labels)
+        labels["fer2013_without_near_duplicates"] = np.where(near, -1, samples.labels)
+    return labels
+
+
+def _ferplus_labels(samples: Samples) -> dict[str, np.ndarray]:
+    """Return section -> (N,) labels that are derived from the votes; -1 for none."""
+    return {
+        "ferplus_majority": data.majority(samples.votes),
+        "ferplus_plurality": data.plurality(samples.votes),
     }
 
 
@@ -272,15 +315,3 @@ def _sampling_floor(predicted: np.ndarray, vote_counts: np.ndarray, repeats: int
         low, high = np.quantile(simulated, (0.025, 0.975))
         floor[name] = {"value": float(np.mean(simulated)), "low": float(low), "high": float(high)}
     return floor
-
-
-def _estimate(
-    metric: Callable[..., float],
-    *arrays: np.ndarray,
-    resamples: int,
-    clusters: np.ndarray | None = None,
-) -> dict:
-    low, high = metrics.interval(
-        metric, *arrays, resamples=resamples, basic=metric in BINNED_METRICS, clusters=clusters
-    )
-    return {"value": float(metric(*arrays)), "low": low, "high": high}
