@@ -36,8 +36,8 @@ RATER_SCORES = ("plurality_agrees", "vote_share", "no_votes_for_label")
 MAX_CONFLICT_ROWS = 6
 """Maximum number of rows in the table of conflicting labels."""
 
-Table = tuple[str, tuple[str, ...], list[tuple]]
-"""Title, column names and rows of a table."""
+SummaryTable = tuple[str, tuple[str, ...], list[tuple]]
+"""Title, column names and rows of a table of `tables`; `"\\n"` breaks the line in a name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ def faces_with_rejected_label(samples: Samples) -> np.ndarray:
     """Return the indices of faces whose raters all chose one emotion that is not the label.
 
     Returns:
-        (M,) int, sorted by label.
+        (M,) int, sorted by label and then by index.
     """
     is_unanimous = samples.votes[:, : len(EMOTIONS_AND_CONTEMPT)].max(1) == samples.votes.sum(1)
     has_both = samples.votes.any(1) & (samples.labels >= 0)
@@ -154,9 +154,12 @@ def summary(audit: Audit) -> dict:
         - `splits`: split -> property, such as `rated` -> number of faces.
         - `duplicates_of_earlier_faces`: number of faces with the same pixels as an earlier face of
           any split.
-        - `duplicates`: for each kind and pair of splits, the number of pairs, of faces with a
-          duplicate, and their fractions.
-        - `conflicting_labels`: numbers of exact duplicates whose labels differ.
+        - `duplicates`: a list with one entry for each kind of duplicates and pair of splits. It has
+          the number of pairs; the number and the fraction of the faces of `split` that have a
+          duplicate in `duplicate_in`; and as `same_label` the mean fraction of a face's duplicates
+          that have its label, None without duplicates.
+        - `conflicting_labels`: the exact duplicates whose labels differ: the number of groups of
+          identical faces, the number of faces, and the number of groups for each pair of labels.
         - `raters`: split -> result of `rater_agreement`, for splits with votes.
     """
     splits = {
@@ -219,10 +222,7 @@ def _duplicates_by_split(audit: Audit) -> list[dict]:
 
 
 def _count_duplicates(audit: Audit, pairs: np.ndarray, split: int, other: int) -> dict:
-    """Count the faces of `split` that have a duplicate in `other`, which may be the same split.
-
-    `same_label` is the fraction of a face's duplicates that have its label, averaged over faces.
-    """
+    """Count the faces of `split` that have a duplicate in `other`, which may be the same split."""
     ordered_pairs = np.concatenate([pairs, pairs[:, ::-1]])
     is_selected = (audit.split_indices[ordered_pairs] == (split, other)).all(1)
     face_indices, duplicate_indices = ordered_pairs[is_selected].T
@@ -281,7 +281,7 @@ def rater_agreement(samples: Samples) -> dict[str, dict[str, float]]:
     }
 
 
-def tables(summarized: dict) -> Iterator[Table]:
+def tables(summarized: dict) -> Iterator[SummaryTable]:
     """Yield the tables that display the result of `summary`."""
     names = tuple(summarized["splits"])
     counts = [summarized["classes"][name] | summarized["splits"][name] for name in names]
@@ -294,7 +294,7 @@ def tables(summarized: dict) -> Iterator[Table]:
         yield _rater_table(summarized["raters"])
 
 
-def _duplicates_table(duplicates_by_split: list[dict], exact_duplicates: int) -> Table:
+def _duplicates_table(duplicates_by_split: list[dict], exact_duplicates: int) -> SummaryTable:
     title = (
         "Duplicates within and across splits "
         f"({exact_duplicates:,} faces are exact duplicates of earlier faces)"
@@ -310,7 +310,7 @@ def _duplicates_table(duplicates_by_split: list[dict], exact_duplicates: int) ->
     return title, columns, rows
 
 
-def _conflicts_table(conflicts: dict) -> Table:
+def _conflicts_table(conflicts: dict) -> SummaryTable:
     title = (
         f"{conflicts['groups']} groups of exact duplicates ({conflicts['faces']} faces) "
         "have conflicting labels"
@@ -319,7 +319,7 @@ def _conflicts_table(conflicts: dict) -> Table:
     return title, ("most frequent labels", "groups"), rows
 
 
-def _rater_table(splits: dict) -> Table:
+def _rater_table(splits: dict) -> SummaryTable:
     titles = [name.replace("_", " ") for name in RATER_SCORES]
     columns = tuple(f"{title}\n{split}" for title in titles for split in splits)
     rows = []
@@ -339,7 +339,8 @@ def exclusions(audit: Audit) -> dict[str, np.ndarray]:
     The reasons are:
 
     - `exact-duplicate`: an earlier split has an exact duplicate of the face.
-    - `near-duplicate`: an earlier split has a near duplicate, mirrored or not.
+    - `near-duplicate`: an earlier split has a near duplicate, mirrored or not; after a quick audit
+      no face has this reason.
     - `conflicting-labels`: the face has an exact duplicate with another label, in any split.
     - `not-a-face`: all votes are for "not a face", or the image has only one gray level.
     - `no-emotion`: over half of the votes are for "unknown" or "not a face".

@@ -40,7 +40,7 @@ class AugmentationParameters:
     otherwise. An augmentation is applied where its number is below its probability.
 
     Attributes:
-        indices: (S, B) int64, dataset indices of the faces of each batch.
+        indices: (S, B) int64, indices of the faces of each batch in the training set.
         partners: (S, B) int64, position in the batch of the face that each face is mixed with.
         affine: (S, 5, B) for rotation, zoom, shift of the sampling window to the right, shift down,
             flip.

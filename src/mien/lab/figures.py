@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, PercentFormatter
+from PIL import Image
 
 from mien.lab import metrics
 
@@ -44,8 +46,8 @@ def training_curves(
 
     Args:
         log: The log of a run, with one mapping per epoch.
-        train_key: Key of the metric on the training set. Epochs without a metric are skipped.
-        val_key: Key of the metric on the validation set.
+        train_key: Key of the metric on the training set, in the entries of the log.
+        val_key: Key of the metric on the validation set. Epochs without a metric are skipped.
         label: Label of the y axis.
         claims: Published numbers to draw.
     """
@@ -297,9 +299,6 @@ def overlay_maps(faces: np.ndarray, maps: np.ndarray) -> np.ndarray:
     Returns:
         (N, H, W, 3) uint8 RGB.
     """
-    from matplotlib import colormaps
-    from PIL import Image
-
     overlays = []
     for face, values in zip(faces, maps, strict=True):
         shifted = values - values.min()

@@ -15,7 +15,9 @@ from matplotlib.figure import Figure
 from mien.io import atomic_file
 
 MAX_UNWRAPPED_CHARACTERS = 30
-"""In HTML, text cells with more characters are wrapped and left-aligned; see `table_markdown`."""
+"""In HTML, text cells with more characters are wrapped and left-aligned.
+
+In Markdown, columns with such cells are left-aligned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,13 @@ class Page:
 
 
 def write(page: Page, folder: Path, name: str = "report") -> Path:
-    """Write `name.md`, `name.html` and `figures/`, and return the path of the HTML file."""
+    """Write `NAME.md`, `NAME.html` and `figures/`, and return the path of the HTML file.
+
+    Args:
+        page: The page.
+        folder: The folder to write to; created if needed.
+        name: Name of both files without suffix.
+    """
     images = {block.name: render(block.figure, ".png") for block in figures(page)}
     for block in figures(page):
         files = {".png": images[block.name], ".svg": render(block.figure, ".svg")}
@@ -70,7 +78,7 @@ def figures(page: Page) -> list[FigureBlock]:
 def render(figure: Figure, suffix: str) -> bytes:
     """Render a figure as the bytes of a `.png` or `.svg` file, which are reproducible."""
     file = io.BytesIO()
-    metadata = {".svg": {"Date": None}}.get(suffix)
+    metadata = {"Date": None} if suffix == ".svg" else None  # the time would differ every time
     with matplotlib.rc_context({"svg.hashsalt": "mien"}):
         figure.savefig(file, format=suffix[1:], dpi=150, metadata=metadata)
     return file.getvalue()

@@ -58,7 +58,8 @@ def comparison(all_runs: Sequence[Run]) -> FigureBlock:
         section = run.result()["heads"].get("labels", {}).get("fer2013")
         if section:
             system = claims.SYSTEMS.get(run.config.model_family)
-            rows.append((name, system and system.claimed_accuracy, *section["accuracy"].values()))
+            claimed = system.claimed_accuracy if system else None
+            rows.append((name, claimed, *section["accuracy"].values()))
     caption = "Claimed and measured accuracy."
     return FigureBlock("comparison", caption, figures.claimed_and_measured(rows))
 

@@ -21,10 +21,10 @@ from mien.labels import EMOTIONS
 
 
 def face_figures(run: Run, root: Path, count: int = 14) -> list[FigureBlock]:
-    """Draw the most confident errors of a run, and saliency maps.
+    """Draw the most confident errors of a run, and saliency maps of a few faces.
 
     Args:
-        run: An evaluated run.
+        run: A finished and evaluated run.
         root: Path of the dataset.
         count: Maximum number of errors.
 
@@ -70,7 +70,14 @@ def confident_errors(
 def saliency_maps(
     run: Run, samples: Samples, probabilities: np.ndarray, head: str
 ) -> list[FigureBlock]:
-    """Draw Grad-CAM of the predicted label, and spatial attention if the network has it."""
+    """Draw Grad-CAM of the predicted label, and spatial attention if the network has it.
+
+    Args:
+        run: A finished and evaluated run.
+        samples: The N evaluated faces, of which the `examples` are drawn.
+        probabilities: (N, K) predictions of the head.
+        head: "labels" or "votes".
+    """
     indices, predicted = examples(samples), probabilities.argmax(1)
     faces, model = samples.faces[indices], inference.load_network(run)
     # The input size of the evaluation, which may differ from that of the training.

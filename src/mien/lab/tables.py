@@ -8,6 +8,7 @@ import numpy as np
 
 from mien.errors import UserError
 from mien.lab import claims, protocols, runs, scores
+from mien.lab.file_checks import SHARE_SECTIONS
 from mien.lab.page import Table
 from mien.lab.runs import Run
 
@@ -90,7 +91,7 @@ def head_scores(result: Mapping, head: str) -> Table:
     rows = [
         (section, values["faces"], metric, *values[metric].values())
         for section, values in result["heads"][head].items()
-        if section not in ("proportions", "sampling_floor")
+        if section not in SHARE_SECTIONS
         for metric in LABEL_METRICS
         if metric in values
     ]
@@ -176,7 +177,7 @@ def _evaluation(result: Mapping) -> tuple[str, str, int, str]:
     """
     data = result["data"]
     uses_dataset_splits = result["protocol"].startswith(("official", "as the data is split"))
-    # Other protocols mix the splits, so all digests matter.
+    # Protocols that mix the splits evaluate faces of all splits.
     splits = [data["split"]] if uses_dataset_splits else sorted(data["sha256"])
     digests = " ".join(str(data["sha256"].get(split))[:12] for split in splits)
     excluded = data.get("excluded", {}).get("faces", 0)
