@@ -81,7 +81,7 @@ def evaluate(
 
 
 def load_or_evaluate(run: Run, root: Path) -> dict:
-    """Return the result of a run on `val` without TTA; evaluate the run unless it is saved."""
+    """Return the saved result of a run on `val` without TTA; evaluate the run if there is none."""
     if run.metrics_file.exists():
         saved = run.result()
         expected = (run.about.get("data", {}) | {"split": "val"}, "none", run.config.input_size)

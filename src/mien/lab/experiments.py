@@ -58,7 +58,7 @@ def run_all(
         runs.RunLocked: Other processes are training some of the runs. Unless `sequential`, all
             other runs are trained.
     """
-    # Configs that differ only in their fold need one check, so that it takes less time.
+    # One check is enough for configs that differ only in their fold.
     check_trainable({replace(config, fold=0) for config in configs.values()}, root)
     locked: list[str] = []
     for name, config in configs.items():

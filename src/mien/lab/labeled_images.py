@@ -42,7 +42,7 @@ VOTE_SYNONYMS = {"nf": "not_a_face"}
 """Name of a vote column in FER+ -> name in `VOTE_NAMES`, besides the synonyms of emotions."""
 
 MAX_VOTES = 1_000_000
-"""Largest number of votes of an image for one emotion; infinite numbers are not votes."""
+"""Maximum number of votes of an image for one emotion, so that votes fit into integers."""
 
 MAX_GROUPS = 10
 """Numbers, such as ages, are grouped by decades if a column has more different ones than this."""
@@ -71,8 +71,8 @@ class LabeledImage:
 def can_load(root: Path) -> bool:
     """Whether `root` is a table of image files, or a folder per emotion.
 
-    A folder is not, if the first image of every split has 48 x 48 pixels. It is a dataset for
-    `mien.lab.data`: its images are face crops, in which no face can be detected.
+    A folder in which the first image of every split has 48 x 48 pixels does not count: it is a
+    dataset for `mien.lab.data`, with face crops in which no face can be detected.
     """
     if root.is_file() and root.suffix.lower() in TABLE_SUFFIXES:
         return "pixels" not in _read_header(root)  # which only fer2013.csv has

@@ -70,8 +70,8 @@ def teacher_targets(
         teacher(crops) / config.teacher_temperature for teacher in teachers for crops in inputs
     ]
     return {
-        name: torch.stack([scaled[:, columns].softmax(1) for scaled in scaled_logits]).mean(0)
-        for name, columns in HEADS.items()
+        head: torch.stack([scaled[:, columns].softmax(1) for scaled in scaled_logits]).mean(0)
+        for head, columns in HEADS.items()
     }
 
 

@@ -78,7 +78,7 @@ def figures(page: Page) -> list[FigureBlock]:
 def render(figure: Figure, suffix: str) -> bytes:
     """Render a figure as the bytes of a `.png` or `.svg` file, which are reproducible."""
     file = io.BytesIO()
-    metadata = {"Date": None} if suffix == ".svg" else None  # the time would differ every time
+    metadata = {"Date": None} if suffix == ".svg" else None  # without the date, it is reproducible
     with matplotlib.rc_context({"svg.hashsalt": "mien"}):
         figure.savefig(file, format=suffix[1:], dpi=150, metadata=metadata)
     return file.getvalue()

@@ -125,7 +125,7 @@ def _write_description(folder: Path, config: Config, train: data.Samples, epochs
     path = folder / DESCRIPTION_NAME
     if path.exists():
         existing = _read_description(folder)
-        if {**existing, "epochs": 0} != {**description, "epochs": 0}:
+        if any(existing[name] != description[name] for name in ("augmentation", "seed", "train")):
             raise UserError(
                 f"{folder} has logits for another augmentation or other data. Choose another --out."
             )

@@ -82,9 +82,13 @@ def ema_tensors(ema_model: nn.Module, model: nn.Module) -> EmaTensors:
     """Collect the tensors for `update_ema`; call it once, as it takes longer than an update."""
     averaged, current = ema_model.state_dict(), model.state_dict()
     floating = [name for name, value in averaged.items() if value.is_floating_point()]
-    counters = [name for name in averaged if name not in set(floating)]
-    named = ((averaged, floating), (current, floating), (averaged, counters), (current, counters))
-    return tuple([values[name] for name in names] for values, names in named)  # type: ignore[return-value]
+    counters = [name for name, value in averaged.items() if not value.is_floating_point()]
+    return (
+        [averaged[name] for name in floating],
+        [current[name] for name in floating],
+        [averaged[name] for name in counters],
+        [current[name] for name in counters],
+    )
 
 
 @torch.no_grad()

@@ -140,8 +140,8 @@ class Step:
             augmented = augmentation.augment(selected, parameters, config, size)
         batch = augmented.select(self.local_rows)
         targets = {
-            name: tensor.index_select(0, index)[0]
-            for name, tensor in self.inputs.teacher_targets.items()
+            head: probabilities.index_select(0, index)[0]
+            for head, probabilities in self.inputs.teacher_targets.items()
         }
         # The weights have this memory format, in which convolutions are faster.
         faces = batch.faces.contiguous(memory_format=torch.channels_last)
