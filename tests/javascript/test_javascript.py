@@ -42,7 +42,7 @@ def test_types_have_the_fields_of_the_schemas(name):
     ]
 
 
-def test_declared_constants_equal_the_generated_ones():
+def test_the_declared_and_the_generated_constants_have_equal_names():
     from mien.server import static_files
 
     declarations = TYPES.with_name("constants.d.ts").read_text(encoding="utf-8")

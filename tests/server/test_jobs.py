@@ -6,6 +6,7 @@ import json
 import shutil
 import threading
 import time
+from types import SimpleNamespace
 
 import av
 import pytest
@@ -14,7 +15,7 @@ from PIL import Image
 import mien
 from mien.io import video
 from mien.io.source import Source
-from mien.server import job_manager, video_analysis
+from mien.server import job_manager, uploads, video_analysis
 from mien.server.job import RESULT_FILES, JobOptions
 from mien.server.private_folder import PrivateFolder
 from mien.server.video_analysis import check_video
@@ -207,6 +208,18 @@ def test_a_file_that_is_not_a_video_fails_with_an_error_of_one_line(client):
         client.delete(f"/videos/{job['id']}")
 
 
+def test_a_form_that_is_evicted_while_its_file_is_copied_gives_503(client, clip, monkeypatch):
+    copy_upload = uploads._copy_upload
+
+    def evict_and_copy(file, job):
+        serving.client_backend(client).jobs.delete(job.id)
+        copy_upload(file, job)
+
+    monkeypatch.setattr(uploads, "_copy_upload", evict_and_copy)
+    response = client.post("/videos", files={"video": ("clip.mp4", clip.read_bytes())})
+    assert (response.status_code, "too slow" in response.json()["error"]) == (503, True)
+
+
 def test_a_body_without_a_video_is_rejected(client):
     response = client.post("/videos", content=b"", headers=MP4)
     assert (response.status_code, "empty" in response.json()["error"]) == (422, True)
@@ -303,7 +316,7 @@ def test_an_expired_job_is_deleted_with_its_files(client, clip):
     assert [path.name for path in (jobs._folder.path / stored).iterdir()] == ["faces.jsonl"]
 
 
-def test_no_name_gives_access_to_other_files_than_results(client, clip):
+def test_no_name_gives_access_to_files_other_than_results(client, clip):
     job_id = upload(client, clip, "?to=faces.jsonl")
     wait_for_end(client, job_id)
     for name in ("..%2f..%2fetc%2fpasswd", "upload", "faces.jsonl%00", ".part"):
@@ -321,6 +334,26 @@ def test_a_bug_in_one_job_does_not_affect_the_next(client, clip, monkeypatch):
         job = wait_for_end(client, upload(client, clip))
     assert (job["state"], "bug" in job["error"]) == ("failed", True)
     assert wait_for_end(client, upload(client, clip, "?to=faces.csv"))["state"] == "done"
+
+
+def test_a_job_whose_analysis_fails_because_it_is_deleted_is_not_counted_as_failed(
+    client, clip, monkeypatch
+):
+    started = threading.Event()
+
+    def fail_after_deletion(job, *_):
+        started.set()
+        assert job.stop_event.wait(20)
+        raise mien.UserError("The file does not exist.")
+
+    monkeypatch.setattr(job_manager, "analyze_video", fail_after_deletion)
+    job_id = upload(client, clip)
+    job = serving.client_backend(client).jobs.get(job_id)
+    assert started.wait(20)
+    client.delete(f"/videos/{job_id}")
+    count = 'mien_videos_total{state="deleted"} 1.0'
+    serving.wait_for(lambda: count in client.get("/metrics").text)
+    assert (job.state, job.error) == ("deleted", "")
 
 
 def test_the_folder_is_created_again_if_it_has_been_removed(client, clip):
@@ -393,7 +426,7 @@ def test_the_folder_of_a_killed_process_is_removed_by_the_next_process(tmp_path,
 
 
 def test_a_video_gives_503_if_the_disk_is_full(client, monkeypatch):
-    usage = type("Usage", (), {"free": 10})
-    monkeypatch.setattr(f"{job_manager.__name__}.shutil.disk_usage", lambda _: usage)
+    usage = SimpleNamespace(free=10)  # bytes
+    monkeypatch.setattr(job_manager.shutil, "disk_usage", lambda _: usage)
     response = client.post("/videos", content=b"x", headers=MP4)
     assert (response.status_code, "disk" in response.json()["error"]) == (503, True)

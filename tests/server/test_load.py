@@ -244,10 +244,12 @@ def test_a_new_video_replaces_a_failed_or_finished_one(tiny_model):
 def test_a_slow_body_is_rejected_if_memory_is_scarce(tiny_model, monkeypatch):
     consider_paused_uploads_slow(monkeypatch)
     with (
-        serving.on_loopback(tiny_model, max_total_body_bytes=100_000) as (url, _),
+        serving.on_loopback(tiny_model, max_total_body_bytes=100_000) as (url, server),
         open_socket(url, request_head(50_000) + bytes(30_000)) as client,
     ):
-        time.sleep(0.6)
+        admission = serving.server_backend(server).images.admission
+        # Raw bytes count twice, so more than half of the memory is in use.
+        serving.wait_for(lambda: admission.total_body_bytes == 2 * 30_000)
         client.sendall(b"x")
         assert b" 503 " in client.recv(1000)
         assert send(url)[0] == 200
@@ -412,12 +414,14 @@ def started_process(tiny_model, folder):
         [sys.executable, "-m", "mien", *arguments],
         env=environment, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    line = child.stderr.readline()
-    assert "http://127.0.0.1:" in line, line + child.stderr.read()
-    yield child, line.split()[-1]
-    child.kill()
-    child.wait()
-    child.stderr.close()
+    try:
+        line = child.stderr.readline()
+        assert "http://127.0.0.1:" in line, line + child.stderr.read()
+        yield child, line.split()[-1]
+    finally:
+        child.kill()
+        child.wait()
+        child.stderr.close()
 
 
 def test_the_process_serves_and_shuts_down_on_a_signal(process):

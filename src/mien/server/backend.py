@@ -14,7 +14,7 @@ from mien.server.metrics import Metrics
 from mien.server.settings import Settings
 
 CLEANUP_INTERVAL_SECONDS = 15.0
-"""Interval between two deletions of expired jobs and returns of freed memory."""
+"""Interval at which expired jobs are deleted and freed memory is returned to the system."""
 
 
 class Backend:

@@ -100,7 +100,7 @@ class ImageAnalysis:
     def _estimate_memory(self, images: list[request_bodies.NamedImage]) -> list[int]:
         """Return the bytes of memory that the analysis of each image requires.
 
-        In `images`, an image that is not accepted is replaced with its error.
+        An image that is not accepted requires none, and is replaced in `images` with its error.
         """
         memory_bytes = [0] * len(images)
         for number, (name, body) in enumerate(images):

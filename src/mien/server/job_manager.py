@@ -193,16 +193,18 @@ class JobManager:
             analyze_video(job, self._analyzers.get(*job.options.analyzer_key()), self._settings)
             final_state = "done"
         except JobCancelled:
-            final_state = "deleted"
+            pass
         except UserError as error:
             job.error = str(error)
-        except Exception:  # a bug; the other jobs continue
+        except Exception:
+            # Errors of a deleted job are expected, since its files are gone; others are bugs.
             if not job.stop_event.is_set():
                 logging.getLogger(__name__).exception("A video job failed because of a bug")
                 job.error = "The analysis failed because of a bug in mien; see the server's log."
         finally:
             job.upload_path.unlink(missing_ok=True)
             if job.stop_event.is_set():
+                final_state, job.error = "deleted", ""
                 # Files may have been written after the job was deleted.
                 shutil.rmtree(job.folder, ignore_errors=True)
             job.expires_at = time.monotonic() + self._settings.job_lifetime_seconds

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 
 from starlette.types import Receive, Scope, Send
@@ -13,6 +12,7 @@ from uvicorn.server import ServerState
 from websockets.frames import CloseCode, Frame
 
 from mien.server.error_responses import error_response, service_unavailable
+from mien.server.security import HEALTH_PATHS
 
 MAX_CONNECTIONS = 1024
 """Maximum number of open connections.
@@ -20,8 +20,6 @@ MAX_CONNECTIONS = 1024
 A further connection replaces the one that has been idle for the longest time. If none is idle, all
 routes except `HEALTH_PATHS` respond with 503; WebSockets are limited by
 `Settings.max_live_connections` instead."""
-
-HEALTH_PATHS = ("/healthz", "/readyz")
 
 HEADERS_TIMEOUT_SECONDS = 10.0
 """Maximum time for the headers of a request to arrive."""
@@ -79,7 +77,7 @@ class _TurnTakingProtocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse bytes until the turn ends; pause reading until the remaining bytes are parsed."""
-        if self._unparsed:
+        if self._unparsed:  # the other base class has resumed reading
             self._unparsed += data
             self.transport.pause_reading()
             return
@@ -225,12 +223,11 @@ class WebSocketProtocol(_TurnTakingProtocol, WebSocketsSansIOProtocol):
         )
 
     def send_receive_event_to_app(self) -> None:
-        """Pass a message to the application, or reject the client if it is text but not UTF-8."""
+        """Pass a message to the application, or reject the client if its text is not UTF-8."""
         if self.curr_msg_data_type == "text":
             try:
                 b"".join(self.frames).decode()
             except UnicodeDecodeError:
-                logging.getLogger(__name__).warning("A live client sent text that is not UTF-8.")
                 self._reject(
                     CloseCode.INVALID_DATA, "The text is not UTF-8; send JPEG as binary messages."
                 )

@@ -243,9 +243,7 @@ async def parse_form(
             if all(file is not complete_file.file for complete_file in files):
                 file.close()
     if not files:
-        raise UserError(
-            "The form has no file; send one, with curl for example: -F image=@photo.jpg."
-        )
+        raise UserError("The form has no file; send one, with curl for example: -F file=@NAME.")
     return files
 
 

@@ -16,7 +16,8 @@ from mien.server import static_files
 from mien.server.error_responses import RequestError, error_response
 from mien.server.settings import Settings
 
-PUBLIC_PATHS = frozenset(("/healthz", "/readyz", *static_files.PUBLIC_PATHS))
+HEALTH_PATHS = ("/healthz", "/readyz")
+PUBLIC_PATHS = frozenset((*HEALTH_PATHS, *static_files.PUBLIC_PATHS))
 """URL paths that require no token, because they reveal nothing about users."""
 
 SUBPROTOCOL = "mien"

@@ -28,8 +28,10 @@ class Settings:
         host: Address to listen on.
         port: Port to listen on; 0 selects a free port.
         token: Token that clients must send; empty if none is required.
-        allowed_hosts: Host names that requests may use; see `effective_allowed_hosts`.
-        allowed_origins: Origins of other web pages that may use the server.
+        allowed_hosts: Host names in lower case that requests may use; see
+            `effective_allowed_hosts`.
+        allowed_origins: Origins of other web pages that may use the server, such as
+            `"https://example.org"`; `"*"` allows any.
     """
 
     model: str = "default"

@@ -69,8 +69,11 @@ async def receive_video(
         if not job.upload_path.stat().st_size:
             raise UserError("The video is empty; send a video file.")
         jobs.queue(job)
-    except BaseException:
+    except BaseException as error:
+        was_evicted = job.stop_event.is_set()  # its folder no longer exists
         await asyncio.to_thread(jobs.delete, job.id)
+        if was_evicted and isinstance(error, FileNotFoundError):
+            raise request_bodies.evicted_upload_error() from None
         raise
     return job
 
