@@ -1,5 +1,6 @@
 """Timelines: series in bounded memory, and drawing them as strips."""
 
+import io
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from mien.results import Face, Frame, Result
 from mien.tracking.frame_interval import MAX_AGE_INTERVALS, MAX_AGE_SECONDS
 from mien.visualization import timeline, timeline_data
 from mien.visualization.annotate import COLORS
+from mien.visualization.thumbnails import encode_portrait
 from mien.visualization.time_format import format_duration, format_time
 from mien.visualization.timeline_data import ABSENT, VISIBLE
 
@@ -230,6 +232,19 @@ def test_times_are_rounded_to_tenths_or_whole_seconds(seconds, resolution, expec
 )
 def test_a_duration_is_never_zero(seconds, expected):
     assert format_duration(seconds) == expected
+
+
+def test_a_portrait_is_clipped_to_the_image():
+    def size(x, y):
+        portrait = encode_portrait(PIXELS, replace(face(), box=(x, y, 50.0, 50.0)), max_side=96)
+        return Image.open(io.BytesIO(portrait)).size if portrait else None
+
+    # The square is 60 pixels wide and begins 5 pixels to the left of and above the box.
+    assert size(50.0, 20.0) == (60, 60)
+    assert size(-10.0, -15.0) == (45, 40)
+    assert size(140.0, 70.0) == (25, 25)
+    for outside in ((-60.0, 20.0), (50.0, -60.0), (170.0, 20.0), (50.0, 100.0)):
+        assert size(*outside) is None
 
 
 def test_shots_are_marked(tmp_path):

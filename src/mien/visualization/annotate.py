@@ -18,7 +18,7 @@ from mien.visualization.percent import percent
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 PANEL_COLOR, BAR_BACKGROUND = (16, 20, 24, 205), (255, 255, 255, 40)
-"""Colors of a panel, and of the part of a bar above its share (red, green, blue, opacity)."""
+"""Colors of a panel and of the background of a bar: red, green, blue, opacity."""
 
 PREVIEW_SIDE = 480
 """Longer side in pixels to which `enlarge` enlarges images that are smaller."""

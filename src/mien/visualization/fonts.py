@@ -30,8 +30,8 @@ TEST_FONT_SIZE = 16
 def fit_text(text: str, size: int, max_width: float) -> tuple[str, Font]:
     """Choose a font for a line of text, and adapt the text to the font and to a maximum width.
 
-    The font is Pillow's own if it has all characters, otherwise the system font that lacks the
-    fewest. Characters that the font lacks are escaped, such as `\\u6f22`, instead of being drawn
+    The font is Pillow's own if it has all characters, otherwise the font that lacks the fewest.
+    Characters that the font lacks are escaped, such as `\\u6f22`, instead of being drawn
     as boxes. Invisible format characters are removed.
 
     Args:
@@ -42,8 +42,8 @@ def fit_text(text: str, size: int, max_width: float) -> tuple[str, Font]:
     Returns:
         The text to draw, and the font to draw it with.
     """
-    # Few fonts have glyphs for format characters (category Cf), such as direction marks.
     composed = unicodedata.normalize("NFC", text)
+    # Few fonts have glyphs for format characters (category Cf), such as direction marks.
     visible = [c for c in composed if unicodedata.category(c) != "Cf"]
     drawable = {c for c in visible if unicodedata.category(c) not in ESCAPED_CATEGORIES}
     path, missing = _best_font(frozenset(drawable))

@@ -17,9 +17,6 @@ PANEL_WEIGHT = 5
 """Weight of overlap with another panel, relative to overlap with a face: covering a small part of a
 panel already hides text."""
 
-POSITIONS = 6
-"""Number of candidate positions of a panel around a box; see `_candidates`."""
-
 Corners = tuple[float, float, float, float]
 """Left, top, right, bottom."""
 
@@ -124,7 +121,7 @@ def _candidates(
     other_faces: Sequence[Corners],
     other_panels: Sequence[Corners],
 ) -> list[Panel]:
-    """Return the `POSITIONS` candidates beside, below and above a box, within the image."""
+    """Return the candidates beside, below and above a box, all within the image."""
     (x, y, w, h), (width, height) = box, size
     gap = 4  # pixels between the box and the panel
     positions = [

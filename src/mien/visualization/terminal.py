@@ -87,7 +87,7 @@ def print_table(columns: Iterable[str], rows: Iterable[Iterable[object]], title:
 
 @contextmanager
 def live_view() -> Iterator[Callable[[Result, float], None]]:
-    """Open a live view; yield a function that shows a result, called with its delay in seconds."""
+    """Open a live view; yield a function that shows a result and its delay in seconds."""
     status = LiveStatus()
     with Live(console=out, auto_refresh=False, screen=out.is_terminal) as view:
 

@@ -23,9 +23,19 @@ def encode_jpeg(pixels: np.ndarray, max_side: int) -> bytes:
 
 
 def encode_portrait(pixels: np.ndarray, face: Face, max_side: int) -> bytes:
-    """Encode a square around a face, clipped to the image, as JPEG; empty outside the image."""
+    """Encode a square around a face, clipped to the image, as JPEG.
+
+    Args:
+        pixels: (H, W, 3) uint8 RGB.
+        face: The face.
+        max_side: Maximum side of the encoded image in pixels.
+
+    Returns:
+        The JPEG file; empty if the square is outside the image.
+    """
     x, y, w, h = face.box
     side = PORTRAIT_SCALE * max(w, h)
-    left, top = max(0, round(x + w / 2 - side / 2)), max(0, round(y + h / 2 - side / 2))
-    crop = pixels[top : top + round(side), left : left + round(side)]
+    left, top = round(x + w / 2 - side / 2), round(y + h / 2 - side / 2)
+    right, bottom = left + round(side), top + round(side)
+    crop = pixels[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
     return encode_jpeg(crop, max_side) if crop.size else b""

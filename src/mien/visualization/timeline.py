@@ -88,8 +88,7 @@ def draw_timeline(timeline: Timeline) -> Image.Image:
     title, font = fit_text(Path(timeline.source).name or timeline.source, 22, STRIP_WIDTH)
     canvas.text((LEFT_MARGIN, 16), title, TEXT_COLOR, font)
     _draw_legend(canvas, emotion_indices, timeline.smoothed)
-    end = max(timeline.end, timeline.start + 1e-3)
-    times = np.linspace(timeline.start, end, STRIP_WIDTH)
+    times = np.linspace(timeline.start, timeline.start + _duration(timeline), STRIP_WIDTH)
     for number, summary in enumerate(drawn):
         top = HEADER_HEIGHT + number * (STRIP_HEIGHT + STRIP_GAP)
         face_id = summary["face_id"]
@@ -120,6 +119,11 @@ def legend_notes(*, smoothed: bool, interpolated: bool = True) -> list[str]:
     if interpolated:
         notes.append(INTERPOLATED_NOTE)
     return notes
+
+
+def _duration(timeline: Timeline) -> float:
+    """Return the seconds from the first to the last frame; above 0 even for a single frame."""
+    return max(timeline.end - timeline.start, 1e-3)
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
@@ -161,7 +165,7 @@ def _strip(
         (STRIP_HEIGHT, W, 3) uint8 pixels, and the (W,) indices of the dominant emotions in
         `EMOTIONS_AND_CONTEMPT`, -1 where the face is absent.
     """
-    min_duration = MIN_VISIBLE_PIXELS * np.diff(times[:2])[0]
+    min_duration = MIN_VISIBLE_PIXELS * (times[1] - times[0])
     nearest, status = timeline.sample(series, times, min_duration)
     shares = np.array(series.shares, np.float64)[nearest][:, emotion_indices]
     shares /= shares.sum(1, keepdims=True).clip(1e-9)
@@ -192,10 +196,9 @@ def _draw_dominant_emotions(canvas: ImageDraw.ImageDraw, dominant: np.ndarray, t
 
 def _draw_shots(canvas: ImageDraw.ImageDraw, timeline: Timeline, height: int) -> None:
     """Draw a line across all strips at the start of each shot, labeled where there is space."""
-    length = max(timeline.end - timeline.start, 1e-3)
-    min_label_x = float(LEFT_MARGIN)
+    duration, min_label_x = _duration(timeline), float(LEFT_MARGIN)
     for seconds, shot in timeline.marked_shots():
-        x = LEFT_MARGIN + (seconds - timeline.start) / length * STRIP_WIDTH
+        x = LEFT_MARGIN + (seconds - timeline.start) / duration * STRIP_WIDTH
         canvas.line((x, HEADER_HEIGHT - 4, x, height - FOOTER_HEIGHT + 2), TEXT_COLOR)
         label = f"shot {shot}"
         if x >= min_label_x and x + canvas.textlength(label, _font(12)) <= TIMELINE_WIDTH:
@@ -204,11 +207,12 @@ def _draw_shots(canvas: ImageDraw.ImageDraw, timeline: Timeline, height: int) ->
 
 
 def _draw_axis(canvas: ImageDraw.ImageDraw, timeline: Timeline, height: int) -> None:
-    length = max(timeline.end - timeline.start, 1e-3)
-    tick = next((t for t in TICK_INTERVALS if length / t <= MAX_TICK_INTERVALS), TICK_INTERVALS[-1])
+    duration = _duration(timeline)
+    few_enough = (t for t in TICK_INTERVALS if duration / t <= MAX_TICK_INTERVALS)
+    tick = next(few_enough, TICK_INTERVALS[-1])
     y = height - FOOTER_HEIGHT + 2
     canvas.line((LEFT_MARGIN, y, TIMELINE_WIDTH - RIGHT_MARGIN, y), DIM_COLOR)
     for k in range(math.ceil(timeline.start / tick), math.floor(timeline.end / tick) + 1):
-        x = LEFT_MARGIN + (k * tick - timeline.start) / length * STRIP_WIDTH
+        x = LEFT_MARGIN + (k * tick - timeline.start) / duration * STRIP_WIDTH
         canvas.line((x, y, x, y + 5), DIM_COLOR)
         canvas.text((x, y + 7), format_time(k * tick, tick), DIM_COLOR, _font(13), "ma")

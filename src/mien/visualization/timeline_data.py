@@ -68,8 +68,7 @@ class Series:
             more than `MAX_POINTS` points.
         portrait: JPEG image of the face; empty if there is none.
         portrait_quality: Confidence of the face in the portrait times the shorter side of its box
-            in pixels; a side longer than 2 `PORTRAIT_SIDE` counts as that. A portrait whose quality
-            is `MIN_QUALITY_RATIO` times as high replaces it.
+            in pixels, or times twice `PORTRAIT_SIDE` if that is shorter.
     """
 
     times: list[float] = field(default_factory=list)

@@ -37,7 +37,7 @@ def is_available() -> bool:
 
 @contextmanager
 def live_view() -> Iterator[Callable[[Result, float], None]]:
-    """Open a window; yield a function that shows a result, called with its delay in seconds.
+    """Open a window; yield a function that shows a result and its delay in seconds.
 
     After the user has pressed Escape or q or closed the window, the function raises
     `KeyboardInterrupt`.
