@@ -295,21 +295,22 @@ def test_without_a_connection_an_error_and_a_retry_button_are_shown(on_page, pho
 
 
 def test_pasted_and_dropped_files_open_their_tab(on_page, photo):
-    def dispatch(event_class, event, file):
-        return (
+    async def dispatch(page, event, name, media_type):
+        """Dispatch a new event, in JavaScript, whose `transfer` has an invalid file."""
+        await page.evaluate(
             "{ const transfer = new DataTransfer();"
-            f"transfer.items.add(new File(['invalid'], '{file[0]}', {{type: '{file[1]}'}}));"
-            f"dispatchEvent(new {event_class}('{event[0]}', {{{event[1]}: transfer}})) }}"
+            f"transfer.items.add(new File(['invalid'], '{name}', {{type: '{media_type}'}}));"
+            f"dispatchEvent(new {event}) }}"
         )
 
     async def check(page, _):
         await click(page, "#camera-tab")
-        await page.evaluate(
-            dispatch("ClipboardEvent", ("paste", "clipboardData"), ("x.png", "image/png"))
-        )
+        paste = "ClipboardEvent('paste', {clipboardData: transfer})"
+        await dispatch(page, paste, "x.png", "image/png")
         await page.wait_for("document.querySelector('.image-entry .error')")
         assert not await page.evaluate("document.getElementById('image-panel').hidden")
-        await page.evaluate(dispatch("DragEvent", ("drop", "dataTransfer"), ("x.mp4", "video/mp4")))
+        drop = "DragEvent('drop', {dataTransfer: transfer})"
+        await dispatch(page, drop, "x.mp4", "video/mp4")
         await page.wait_for("document.getElementById('error').textContent.startsWith('x.mp4: ')")
         assert not await page.evaluate("document.getElementById('video-panel').hidden")
 
@@ -343,7 +344,8 @@ def test_the_camera_starts_and_stops(on_page):
         await page.wait_for("/[0-9]+ ms/.test(document.getElementById('camera-speed').textContent)")
         assert await page.evaluate("document.activeElement.id") != "camera-start"
         await page.wait_for("document.getElementById('status').textContent.startsWith('Now: face')")
-        await page.evaluate("window.firstCard = document.querySelector('#camera-faces .face'), 1")
+        # The value of `evaluate` cannot be an element, so that of the expression is 0.
+        await page.evaluate("window.firstCard = document.querySelector('#camera-faces .face'), 0")
         speed = await text(page, "#camera-speed")
         await page.wait_for(f"document.getElementById('camera-speed').textContent !== '{speed}'")
         assert await page.evaluate("firstCard === document.querySelector('#camera-faces .face')")
@@ -382,6 +384,20 @@ def test_camera_errors_are_explained(on_page):
                 f"document.getElementById('error').textContent.includes('{expected_text}')"
             )
             assert not await page.evaluate("document.getElementById('camera-start').hidden")
+
+    on_page(check)
+
+
+def test_after_the_selected_camera_is_disconnected_another_one_can_be_started(on_page):
+    async def check(page, _):
+        await click(page, "#camera-tab")
+        await page.evaluate(
+            "document.getElementById('camera-device').add(new Option('removed', 'no-such-id'))"
+        )
+        await click(page, "#camera-start")
+        message = await page.wait_for("document.getElementById('error').textContent")
+        assert message.startswith("The selected camera is no longer connected.")
+        await start_camera(page)
 
     on_page(check)
 
@@ -658,6 +674,7 @@ def test_the_page_can_connect_only_to_its_server(tiny_model):
 
 
 def test_scripts_do_not_repeat_python_constants():
+    # "detector" represents the columns of tables; some of the others are common words.
     constants = (*COLORS, *COLORS.values(), *FLAGS, *LANDMARKS, "detector")
     for path in (*static_files.FOLDER.glob("*.js"), ROOT / "src" / "mien" / "writers" / "_page.js"):
         script = path.read_text(encoding="utf-8")

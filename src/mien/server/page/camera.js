@@ -17,7 +17,7 @@ const CAMERA_ERRORS = {
   NotAllowedError: "Access to the camera is not allowed. Allow it in the browser's settings for this page.",
   NotFoundError: "No camera is connected. Connect one and try again.",
   NotReadableError: "Cannot start the camera. Close other programs that use it and try again.",
-  OverconstrainedError: "The selected camera is no longer connected. Select another one.",
+  OverconstrainedError: "The selected camera is no longer connected. Start the camera again to use another one.",
 };
 
 /**
@@ -42,8 +42,9 @@ async function start() {
   } catch (error) {
     if (startId !== startCount) return;
     stop();
-    const message = error instanceof Error && CAMERA_ERRORS[error.name];
-    showError(message || `Cannot start the camera: ${errorMessage(error)}`);
+    const name = error instanceof Error ? error.name : "";
+    if (name === "OverconstrainedError") $("camera-device").replaceChildren(); // the browser then selects a camera
+    showError(CAMERA_ERRORS[name] || `Cannot start the camera: ${errorMessage(error)}`);
   }
 }
 
@@ -81,12 +82,12 @@ function connect(session) {
   let wasOpen = false;
   socket.addEventListener("open", () => {
     wasOpen = true;
-    if (isCurrent()) sendFrame(session);
+    if (isCurrent()) sendFrame(session, socket);
   });
   socket.addEventListener("message", ({ data }) => {
     if (!isCurrent()) return;
     showResponse(session, JSON.parse(data));
-    sendFrame(session);
+    sendFrame(session, socket);
   });
   socket.addEventListener("close", async ({ reason }) => {
     if (!isCurrent()) return;
@@ -113,17 +114,17 @@ async function fetchCloseReason(wasOpen) {
     : "The server accepts no more cameras at the moment. Try again later.";
 }
 
-/** @param {Session} session */
-async function sendFrame(session) {
+/** @type {(session: Session, socket: WebSocket) => Promise<void>} */
+async function sendFrame(session, socket) {
   while (currentSession === session && !video.videoWidth) await sleep(50);
   if (currentSession !== session) return;
   const { videoWidth: width, videoHeight: height } = video;
   const scale = Math.min(1, MAX_FRAME_SIDE / Math.max(width, height));
   const body = await encodeCanvas(drawOnCanvas(video, Math.round(scale * width), Math.round(scale * height)),
     "image/jpeg", 0.85);
-  if (currentSession !== session || !body || session.socket?.readyState !== WebSocket.OPEN) return;
+  if (currentSession !== session || !body || socket.readyState !== WebSocket.OPEN) return;
   session.sentAt = performance.now();
-  session.socket.send(body);
+  socket.send(body);
 }
 
 /** @type {(session: Session, response: FrameRecord | { error: string }) => void} */

@@ -1,4 +1,4 @@
-// The image tab analyzes images one after another, shows the faces, and saves the results.
+// The image tab analyzes images, shows the faces, and saves the results.
 
 /** @import { Face, FrameRecord } from "./types" */
 

@@ -63,7 +63,7 @@ function showEntry(entry, name) {
   for (const id of ["job-retry", "timeline"]) $(id).hidden = true;
   for (const id of ["job", "job-progress"]) $(id).hidden = false;
   $("job-delete").textContent = "Stop";
-  showProgress("Uploading …");
+  showProgress(entry.file ? "Uploading …" : "Loading …");
   return entry;
 }
 
@@ -79,7 +79,7 @@ function showProgress(text, fraction) {
 }
 
 /**
- * Format a fraction as a percentage; it is rounded down, so that 100 % is shown only at the end.
+ * Format a fraction as a percentage, rounded down so that 100 % is shown only at the end.
  * @param {number} fraction
  */
 const wholePercent = (fraction) => `${Math.floor(100 * fraction)}\u202f%`;
