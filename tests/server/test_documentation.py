@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from mien.io import jpeg
+from mien.io.image_file import Header
 from mien.server import memory
 from mien.server.app import create_app
 from mien.server.live import MAX_LIVE_PIXELS
@@ -102,6 +104,23 @@ def test_the_table_of_limits_agrees_with_the_settings():
     slow_clients = rows["slow clients"]
     assert slow_clients.count(f"{settings.client_timeout_seconds:.0f} seconds") == 3
     assert f"{settings.min_upload_bytes_per_second} bytes per second" in slow_clients
+
+
+@pytest.mark.parametrize(
+    ("image_format", "mode", "is_progressive", "kind"),
+    [("PNG", "RGB", False, "PNG"), ("TIFF", "RGB", False, "TIFF"), ("JPEG", "RGB", False, "JPEG"),
+     ("JPEG", "RGB", True, "progressive JPEG"), ("AVIF", "RGB", False, "AVIF"),
+     ("HEIF", "RGB", False, "HEIC"), ("WEBP", "RGB", False, "WebP"),
+     ("PNG", "I;16", False, "16-bit grayscale PNG"), ("JPEG2000", "RGB", False, "JPEG 2000"),
+     ("PPM", "I", False, "16-bit PGM"), ("TIFF", "F", False, "32-bit grayscale TIFF")],
+)  # fmt: skip
+def test_the_table_of_limits_agrees_with_the_maximum_numbers_of_pixels(
+    image_format, mode, is_progressive, kind
+):
+    header = Header(image_format, mode, 1, 1, is_progressive)
+    max_megapixels = int(memory._max_pixels(header, jpeg.END_MARKER) / 1e6)
+    row = limits()["memory of an image"].replace(" pixels", "")
+    assert re.search(rf"\b{max_megapixels} million \([^)]*{kind}", row)
 
 
 def test_the_default_smoothing_agrees_with_the_tracker():

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+from mien.detection.yunet import INPUT_SIDE, TILE_DOWNSCALING
 from mien.errors import UserError
 from mien.io import image_file, jpeg
 from mien.server.error_responses import ClientDisconnected
@@ -29,8 +30,8 @@ ANALYSIS_BYTES_PER_PIXEL = 7
 DETECTION_BYTES, TILED_DETECTION_BYTES = 20 * MIB, 90 * MIB
 """Memory for detection in an image that is not tiled, and in a tile of 1,280 x 1,280 pixels."""
 
-MAX_UNTILED_SIDE = 2560
-"""Maximum length in pixels of the longer side of an image for which the detector uses no tiles."""
+MAX_UNTILED_SIDE = INPUT_SIDE * TILE_DOWNSCALING
+"""Maximum length in pixels of the longer side of an image for which YuNet uses no tiles."""
 
 DECODING_BYTES_PER_PIXEL = {"AVIF": 16, "HEIF": 16, "JPEG2000": 28, "WEBP": 20}
 """Peak memory for decoding an image, by format, measured by `benchmarks/attack/memory.py`."""
