@@ -503,25 +503,52 @@ def test_an_invalid_video_shows_an_error(on_page, tmp_path):
 # Token, keyboard, accessibility.
 
 
-def test_the_token_form_is_shown_until_the_token_is_correct(on_page, photo):
-    async def enter(page, token):
-        await page.evaluate(
-            f"document.getElementById('token').value = '{token}';"
-            "document.querySelector('#token-form button').click()"
-        )
+async def enter_token(page, token):
+    await page.evaluate(
+        f"document.getElementById('token').value = '{token}';"
+        "document.querySelector('#token-form button').click()"
+    )
 
+
+def test_the_token_form_is_shown_until_the_token_is_correct(on_page, photo):
     async def check(page, _):
         await page.wait_for("!document.getElementById('token-form').hidden")
         assert await page.evaluate("document.activeElement.id") == "token"
         await page.set_files("#image-files", photo)  # the request waits for the token
-        await enter(page, "wrong")
+        await enter_token(page, "wrong")
         await page.wait_for("document.getElementById('error').textContent.includes('rejected')")
-        await enter(page, "secret-enough-to-guess")
+        await enter_token(page, "secret-enough-to-guess")
         await page.wait_for("document.querySelectorAll('.image-entry .face').length === 1")
         assert await page.evaluate("document.getElementById('token-form').hidden")
         await start_camera(page)
 
     on_page(check, console_error="401", token="secret-enough-to-guess")
+
+
+@pytest.mark.parametrize("is_prompted_before", [True, False])
+def test_an_upload_waits_for_the_token(on_page, tmp_path, is_prompted_before):
+    path = write_video(tmp_path / "walk.mp4", 0.4)
+
+    async def check(page, _):
+        await page.wait_for("!document.getElementById('token-form').hidden")
+        if not is_prompted_before:
+            await enter_token(page, "secret")
+            await page.wait_for("document.getElementById('model').value")
+            # The first upload is sent without the token, as if the token had changed.
+            await page.evaluate("""
+              const originalMethod = XMLHttpRequest.prototype.setRequestHeader;
+              XMLHttpRequest.prototype.setRequestHeader = function (name, value) {
+                if (name !== "Authorization") originalMethod.call(this, name, value);
+                else XMLHttpRequest.prototype.setRequestHeader = originalMethod;
+              };
+            """)
+        await click(page, "#video-tab")
+        await page.set_files("#video-file", path)
+        await page.wait_for("!document.getElementById('token-form').hidden")
+        await enter_token(page, "secret")
+        await wait_for_result_files(page)
+
+    on_page(check, console_error="401", token="secret")
 
 
 def test_the_page_can_be_used_with_the_keyboard_only(on_page, photo):

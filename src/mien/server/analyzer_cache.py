@@ -52,7 +52,7 @@ class AnalyzerCache:
         """Return the classifier of a model, or of the default model if `model` is empty.
 
         Raises:
-            UserError: The model is unknown.
+            UserError: The model is unknown or cannot be read.
         """
         model = model or self.default_model
         if model not in self.models:
@@ -72,7 +72,7 @@ class AnalyzerCache:
         """Return an analyzer; empty names select the default model and detector.
 
         Raises:
-            UserError: The model or detector is unknown.
+            UserError: The model or detector is unknown, or the model cannot be read.
         """
         classifier, loaded_detector = self.classifier(model), self._detector(detector)
         key = (classifier.name, loaded_detector.name, contempt)

@@ -44,7 +44,10 @@ def _example(values: dict[str, Any]) -> ConfigDict:
 
 
 class Face(BaseModel):
-    """A face: box (x, y, width, height) and landmarks (x, y) in pixels; shares that sum to 1."""
+    """A face: box (x, y, width, height) and landmarks (x, y) in pixels; shares that sum to 1.
+
+    `landmarks` is null if the detector, such as `whole`, finds none.
+    """
 
     model_config = _example(FACE_EXAMPLE)
 
@@ -102,7 +105,9 @@ class Job(BaseModel):
     """State, progress and result files of a video.
 
     `state` is `receiving`, `queued`, `running`, `done`, `failed` or `deleted`. `progress` is from 0
-    to 1. `error` is empty unless the state is `failed`.
+    to 1. `position_seconds` and `duration_seconds` count from the start of the analyzed part; the
+    duration is 0 while it is unknown. `error` is empty unless the state is `failed`. A job that has
+    ended is deleted after `expires_in_seconds`.
     """
 
     model_config = _example({

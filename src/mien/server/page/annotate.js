@@ -13,6 +13,7 @@ import { drawOnCanvas, formatPercent, getContext } from "./dom.js";
 export function annotate(image, { width, height, faces }) {
   const canvas = drawOnCanvas(image, width, height);
   const context = getContext(canvas);
+  // Labels grow with the image, and are smaller on narrow faces.
   const maxFontSize = Math.max(12, width / 60, height / 60);
   /** @param {Face} face */
   const fontSizeOf = ({ box: [, , boxWidth] }) => Math.max(maxFontSize / 2, Math.min(maxFontSize, boxWidth / 7));

@@ -119,14 +119,31 @@ export async function retryWhileUnavailable(path, options, format) {
 }
 
 /**
- * Upload a file with XMLHttpRequest, which reports progress; `fetch` does not.
+ * Upload a file and return the body of the response. If the server requires a token, wait until one is entered.
  * @param {string} path
  * @param {File} file
  * @param {(fraction: number) => void} onProgress  called with the sent fraction, 0 to 1
  * @param {AbortSignal} signal
  * @returns {Promise<any>}
  */
-export function upload(path, file, onProgress, signal) {
+export async function upload(path, file, onProgress, signal) {
+  await tokenPrompt; // without the token, the upload would be rejected
+  signal.throwIfAborted();
+  const sentToken = token;
+  try {
+    return await uploadOnce(path, file, onProgress, signal);
+  } catch (error) {
+    if (!(error instanceof ErrorResponse) || error.status !== 401) throw error;
+  }
+  if (sentToken === token) await promptForToken();
+  return upload(path, file, onProgress, signal);
+}
+
+/**
+ * Upload a file with XMLHttpRequest, which reports progress; `fetch` does not.
+ * @type {(path: string, file: File, onProgress: (fraction: number) => void, signal: AbortSignal) => Promise<any>}
+ */
+function uploadOnce(path, file, onProgress, signal) {
   return new Promise((resolve, reject) => {
     const xhr = new XMLHttpRequest();
     xhr.open("POST", path);
