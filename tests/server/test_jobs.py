@@ -188,7 +188,8 @@ def test_query_parameters_select_frames_and_result_files(client, clip):
 @pytest.mark.parametrize(
     ("query", "expected_text"),
     [("?to=passwords", "to"), ("?every=0", "every"), ("?seconds=nan", "seconds"),
-     ("?start=-1", "start"), ("?smooth=inf", "smooth"), ("?model=unheard-of", "unheard-of"),
+     ("?start=-1", "start"), ("?start=5&end=2", "before"), ("?every=2&seconds=1", "both"),
+     ("?smooth=inf", "smooth"), ("?model=unheard-of", "unheard-of"),
      ("?detector=../x", "../x")],
 )  # fmt: skip
 def test_an_invalid_query_is_rejected_before_the_upload(client, query, expected_text):

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
+from mien.errors import UserError
 from mien.io.frame_selection import FrameSelection
 from mien.server import request_bodies
 from mien.server.job import RESULT_FILES, JobOptions
@@ -67,8 +68,11 @@ class VideoQuery(LiveQuery):
         """Return the parameters as options of a job.
 
         Raises:
-            UserError: Both `every` and `seconds` are given.
+            UserError: Both `every` and `seconds` are given, or the end is before the start.
         """
-        selection = FrameSelection(self.every, self.seconds, self.start, self.end or math.inf)
+        end = self.end or math.inf
+        if end < self.start:
+            raise UserError(f"end={end:g} is before start={self.start:g}; give a later end.")
+        selection = FrameSelection(self.every, self.seconds, self.start, end)
         result_files = tuple(dict.fromkeys(self.to))
         return JobOptions(*self.analyzer_key(), selection, self.smooth, result_files)
