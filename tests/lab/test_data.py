@@ -360,9 +360,16 @@ def test_a_damaged_image_is_an_error(tmp_path):
     tiny.write_images(tmp_path, tiny.table(7, 0))
     path = tmp_path / "train" / "sad" / "broken.png"
     path.write_bytes(b"not an image")
-    with pytest.raises(UserError, match="as an image") as error:
+    with pytest.raises(UserError, match="not an image") as error:
         data.load(tmp_path)
     assert str(path) in one_line(error)
+
+
+def test_images_of_16_bits_equal_those_of_8_bits(tmp_path):
+    (tmp_path / "happy").mkdir()
+    face = tiny.samples(1).faces[0]
+    Image.fromarray(face.astype(np.uint16) * 257).save(tmp_path / "happy" / "1.png")
+    assert np.array_equal(data.load(tmp_path)["val"].faces, [face])
 
 
 def test_folders_of_emotions_without_images_are_an_error(tmp_path):

@@ -82,9 +82,10 @@ def describe(splits: dict[str, Samples]) -> dict:
         splits: Split name -> samples.
 
     Returns:
-        `name`: "FER2013" or "other faces", and whether there are FER+ votes. `official`: whether
-        the numbers of faces per emotion in all given splits are those of FER2013 as published. For
-        each split, the number of `faces` and the `sha256` of their pixels, labels and votes.
+        `name`: "FER2013" or "other faces", followed by "with FER+ votes" if any face has votes.
+        `official`: whether the numbers of faces per emotion in all given splits are those of
+        FER2013 as published. `faces` and `sha256`: split name -> the number of its faces, and the
+        digest of their pixels, labels and votes.
     """
     official = all(class_counts(s) == OFFICIAL_COUNTS[name] for name, s in splits.items())
     has_votes = any(samples.has_votes for samples in splits.values())

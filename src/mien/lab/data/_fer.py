@@ -48,11 +48,11 @@ def class_counts(samples: Samples) -> tuple[int, ...]:
 def check_counts(splits: dict[str, Samples], source: Path) -> None:
     """Warn if the numbers of faces per emotion are not those of FER2013 as published."""
     for name, samples in splits.items():
-        actual = class_counts(samples)
-        if actual != OFFICIAL_COUNTS.get(name, actual):
+        actual, expected = class_counts(samples), OFFICIAL_COUNTS[name]
+        if actual != expected:
             warnings.warn(
                 f"{source}: {name} is not FER2013 as published: "
-                f"{actual} faces per emotion, expected {OFFICIAL_COUNTS[name]}.",
+                f"{actual} faces per emotion, expected {expected}.",
                 stacklevel=3,
             )
 

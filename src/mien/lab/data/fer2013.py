@@ -60,7 +60,7 @@ def load(root: Path) -> dict[str, Samples]:
 def _load_faces(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Faces (N, 48, 48) uint8, labels (N,), and the index of each face's split in `SPLITS` (N,).
 
-    They are read from the cache if possible; otherwise the cache is written.
+    They are read from the cache if it is intact; otherwise the cache is written if possible.
     """
     info = path.stat()
     cache = path.with_name(f".{path.stem}.{info.st_size}.{info.st_mtime_ns}.npz")
@@ -103,7 +103,8 @@ def _parse(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     except (ValueError, IndexError, OverflowError, csv.Error):
         raise UserError(
             f"{path}, line {line}, is not a valid row of FER2013. It must have an emotion "
-            "from 0 to 6, 2,304 pixels, and the usage Training, PublicTest or PrivateTest."
+            "from 0 to 6, 2,304 pixels from 0 to 255, and the usage Training, PublicTest or "
+            "PrivateTest."
         ) from None
     except OSError as error:
         raise UserError(f"Cannot read {path}: {error.strerror}.") from None

@@ -1,9 +1,9 @@
 """A folder of images: SPLIT/EMOTION/ or EMOTION/.
 
 This is the format of popular copies of FER2013. Their splits are `train` and `test` (Kaggle's
-"FER-2013", where `test` is PublicTest and PrivateTest), `train`, `val` and `test`, or `Training`,
-`PublicTest` and `PrivateTest`. The usual spellings of the emotions are recognized, and images are
-resized to 48 x 48 pixels.
+"FER-2013", where `test` joins PublicTest and PrivateTest), `train`, `val` and `test`, or
+`Training`, `PublicTest` and `PrivateTest`. The usual spellings of the emotions are recognized, and
+images are resized to 48 x 48 pixels.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from PIL import Image
 
 from mien.errors import UserError
 from mien.io.file_kind import IMAGE_SUFFIXES
+from mien.io.image import first_frame
 from mien.lab.data._samples import VOTE_NAMES, Samples
 from mien.labels import EMOTIONS, canonical_label
 
@@ -90,14 +91,10 @@ def _label(name: str) -> int | None:
 
 
 def _face(path: str) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            gray = image.convert("L")
-            if gray.size != (SIDE, SIDE):
-                # A mean over pixels to shrink an image, interpolation to enlarge it.
-                is_larger = gray.width > SIDE
-                resample = Image.Resampling.BOX if is_larger else Image.Resampling.BILINEAR
-                gray = gray.resize((SIDE, SIDE), resample)
-            return np.asarray(gray)
-    except Exception as error:  # decoders raise many types on damaged data
-        raise UserError(f"Cannot read {path} as an image: {error}.") from None
+    gray = Image.fromarray(first_frame(path).pixels).convert("L")
+    if gray.size != (SIDE, SIDE):
+        # A mean over pixels to shrink an image, interpolation to enlarge it.
+        is_larger = gray.width > SIDE
+        resample = Image.Resampling.BOX if is_larger else Image.Resampling.BILINEAR
+        gray = gray.resize((SIDE, SIDE), resample)
+    return np.asarray(gray)

@@ -30,7 +30,7 @@ class BasicBlock(nn.Module):
 
 
 def stages(width_in: int, widths: tuple[int, ...], depths: tuple[int, ...]) -> nn.Sequential:
-    """Stages of residual blocks; each stage but the first halves the resolution.
+    """Stages of residual blocks, one module each; all but the first halve the resolution.
 
     Args:
         width_in: Number of input channels.
@@ -52,7 +52,7 @@ def _convolve(layer: nn.Conv2d, x: Tensor) -> Tensor:
     """Apply a convolution; ignore its stride on a 1 x 1 map, where the stride has no effect.
 
     With a stride of 2, oneDNN 3.13 does not initialize the bfloat16 gradients of the weights that
-    multiply only padding. The shortcut has no padding.
+    multiply only padding. The shortcut has no padding and does not need this.
     """
     if x.shape[-2:] == (1, 1):
         return F.conv2d(x, layer.weight, layer.bias, 1, layer.padding)

@@ -14,12 +14,12 @@ The authors' code is complete; `full` has the same layers:
   and max pooling. Dropout with probability 0.2 after the first two.
 - Squeeze-and-excitation with reduction 16, without biases.
 - Three residual blocks with stride 2 and 512, 1024 and 2048 channels, and global average pooling.
-- Fully connected layers with 1024, 512 and 256 units, ReLU and dropout with probability 0.5.
+- Dense layers of 1024, 512 and 256 with ReLU, and dropout with probability 0.5.
 
 Our choices:
 
-- Dropout has probability `dropout` after the fully connected layers, and 0.4 x `dropout` after the
-  first two max poolings. With `dropout=0.5`, these are the probabilities of the authors' code.
+- Dropout has probability `dropout` after the dense layers, and 0.4 x `dropout` after the first two
+  max poolings. With `dropout=0.5`, these are the probabilities of the authors' code.
 - He initialization of the convolutions instead of torch's default.
 - `no-se` has no squeeze-and-excitation.
 - `slim` and `slim-no-se`, for CPUs, have three eighths of the channels and do not resize crops.
@@ -68,6 +68,7 @@ VARIANTS = {
     "slim": Parts(side=0, width=24),
     "slim-no-se": Parts(side=0, width=24, squeeze=False),
 }
+"""Variant -> its components."""
 
 _ABLATION = "no squeeze-and-excitation"
 
@@ -89,7 +90,7 @@ class SqueezeExcitation(nn.Module):
 
 
 class ResEmoteNet(nn.Module):
-    """Convolutions, squeeze-and-excitation, residual blocks, pooling, fully connected layers."""
+    """Convolutions, squeeze-and-excitation, residual blocks, pooling, dense layers."""
 
     def __init__(self, parts: Parts, channels: int, classes: int, dropout: float) -> None:
         super().__init__()
