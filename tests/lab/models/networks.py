@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from mien.lab import models
+from mien.classification.model_spec import ModelSpec
+from mien.lab import calibration, export, models
+from mien.labels import EMOTIONS
 from mien.registry import load_module
 
 
@@ -47,12 +49,14 @@ def documented_costs(family: str) -> dict[str, tuple[str, str]]:
     """Variant -> millions of parameters and of multiply-adds in the docstring of its family."""
     costs: dict[str, tuple[str, str]] = {}
     docstring = load_module(models.REGISTRY, family).__doc__
+    # The first cell of a row has the variant in backticks.
     for first_cell, cells in re.findall(r"^\| (`.*?) *\|(.*)", docstring, re.MULTILINE):
-        variant, *slim = re.findall("`([^`]+)`", first_cell)
-        parameters, multiply_adds, *of_slim = re.findall(r"[\d.]+", cells)
+        variant, *slim_variant = re.findall("`([^`]+)`", first_cell)
+        parameters, multiply_adds, *slim_costs = re.findall(r"[\d.]+", cells)
         costs[variant] = parameters, multiply_adds
-        if of_slim:  # hybrid has both sizes in a row
-            costs[slim[0] if slim else f"slim-{variant}"] = tuple(of_slim)
+        if slim_costs:  # a row of hybrid has two variants, of which the second may be unnamed
+            (slim_name,) = slim_variant or [f"slim-{variant}"]
+            costs[slim_name] = tuple(slim_costs)
     return costs
 
 
@@ -67,3 +71,16 @@ def assert_costs_are_documented(family: str) -> None:
             rounding = 0.5 * 10 ** -len(text.partition(".")[2])
             # 1 % more for the rounding errors of floats.
             assert number / 1e6 == pytest.approx(float(text), abs=1.01 * rounding), variant
+
+
+def assert_model_file_matches(network: nn.Module, input_size: int) -> None:
+    """Assert that the exported graph of a network has the same probabilities as the network."""
+    # Logits of a new network are small. Multiplied by 10, their differences are visible in the
+    # probabilities.
+    scaling = calibration.VectorScaling(factors=(10.0,) * 7, shifts=(0.0,) * 7)
+    exported = export.ExportedNetwork(
+        network.to(memory_format=torch.contiguous_format),  # as `export.export` does
+        {"labels": scaling}, label_head_weight=0.0, input_size=input_size,
+    ).eval()  # fmt: skip
+    proto = export.to_onnx(exported, ModelSpec(EMOTIONS, 48, 1))
+    export.check_against_torch(proto, exported, channels=1, tolerance=1e-5)

@@ -8,13 +8,15 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mien.classification.model_spec import ModelSpec
 from mien.errors import UserError
-from mien.lab import calibration, export, models
+from mien.lab import models
 from mien.lab.config import RECIPES, Config
-from mien.labels import EMOTIONS
 from mien.registry import names
-from tests.lab.models.networks import assert_costs_are_documented, built
+from tests.lab.models.networks import (
+    assert_costs_are_documented,
+    assert_model_file_matches,
+    built,
+)
 from tests.paths import ROOT
 
 ALL_NAMES = models.available()
@@ -32,15 +34,16 @@ LIGHT = [
     for name, (multiply_adds, parameters) in COST.items()
     if multiply_adds < 60e6 and parameters < 30e6
 ]
-FIRST_VARIANTS = [
-    next(name for name in ALL_NAMES if name.startswith(f"{family}-"))
-    for family in names(models.REGISTRY)
-]
+"""Models that take a fraction of a second per training step on a CPU."""
+
 HUGE = [
     name
     for name, (multiply_adds, parameters) in COST.items()
     if multiply_adds > 2e9 or parameters > 30e6
 ]
+"""Models that are too slow or too large to be trained in the tests."""
+
+FIRST_VARIANTS = [models.full_name(family) for family in names(models.REGISTRY)]
 TRAINED = [
     name for name in ALL_NAMES if name in LIGHT or (name in FIRST_VARIANTS and name not in HUGE)
 ]
@@ -68,6 +71,13 @@ def test_every_model_accepts_one_or_three_channels_and_sides_from_24_to_48_pixel
     for channels, side in ((1, 24), (3, 41)):  # `COST` has run all models with 48 pixels
         model = built(name, channels, device="meta")
         assert model(torch.empty(2, channels, side, side, device="meta")).shape == (2, 7)
+
+
+@pytest.mark.parametrize("family", names(models.REGISTRY))
+def test_ablations_are_other_models_of_the_family(family):
+    variants = {name for name in ALL_NAMES if name.startswith(f"{family}-")}
+    for name in variants:
+        assert set(models.ablations(name).values()) <= variants - {name}
 
 
 @pytest.mark.parametrize("family", names(models.REGISTRY))
@@ -145,15 +155,7 @@ def test_gradients_in_bfloat16_are_finite(name):
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "side"), EXPORTED.items())
 def test_a_model_file_matches_the_network(name, side):
-    network = built(name).to(memory_format=torch.contiguous_format)
-    # Logits of a new network are small. Multiplied by 10, their differences are visible in the
-    # probabilities.
-    scaling = calibration.VectorScaling(factors=(10.0,) * 7, shifts=(0.0,) * 7)
-    exported = export.ExportedNetwork(
-        network, {"labels": scaling}, label_head_weight=0.0, input_size=side
-    ).eval()
-    proto = export.to_onnx(exported, ModelSpec(EMOTIONS, 48, 1))
-    export.check_against_torch(proto, exported, channels=1, tolerance=1e-5)
+    assert_model_file_matches(built(name), side)
 
 
 @pytest.mark.parametrize("name", LIGHT)

@@ -137,6 +137,7 @@ def test_a_hybrid_has_the_branches_of_its_name(variant):
     in_name = [branch for branch in ("resnet50", "mobilenetv2", "cnn") if branch in variant]
     branches = uninitialized(f"hybrid-{variant}").branches
     assert list(branches) == (in_name or ["resnet50", "mobilenetv2", "cnn"])
+    # timm's MobileNetV2 is an instance of its class EfficientNet.
     types = {"resnet50": "ResNet", "mobilenetv2": "EfficientNet", "cnn": "Sequential"}
     assert all(type(branches[name][0]).__name__ == types[name] for name in branches)
 
@@ -240,22 +241,24 @@ def test_cbam_matches_the_formulas_of_the_paper():
 
 
 @pytest.mark.parametrize(("width", "hidden"), [(128, 16), (64, 8), (32, 4), (16, 4)])
-def test_cbam_has_a_reduction_of_eight(width, hidden):
+def test_cbam_has_a_reduction_of_eight_and_at_least_four_hidden_units(width, hidden):
     assert _cbam.ChannelAttention(width).shared[0].out_channels == hidden
 
 
-def test_new_cbam_gates_are_near_one_half():
-    """With the larger initial weights of other convolutions, some gates would stay near 0 or 1."""
+def test_initial_attention_of_cbam_is_near_one_half():
+    """With initial weights as large as those of other convolutions, it would be near 0 or 1."""
     faces = torch.randn(8, 1, 48, 48)
     for seed in range(3):
         torch.manual_seed(seed)
-        model, gates = models.build("hybrid-cnn", channels=1, classes=7), []
+        model, attention = models.build("hybrid-cnn", channels=1, classes=7), []
         for layer in layers(model, _cbam.ChannelAttention, _cbam.SpatialAttention):
-            layer.register_forward_hook(lambda _, inputs, output, gates=gates: gates.append(output))
+            layer.register_forward_hook(
+                lambda _, inputs, output, attention=attention: attention.append(output)
+            )
         with torch.no_grad():
             model(faces)
-        assert len(gates) == 6
-        assert all(0.2 < weights.mean() < 0.8 for weights in gates)
+        assert len(attention) == 6
+        assert all(0.2 < weights.mean() < 0.8 for weights in attention)
 
 
 def test_hooks_can_read_the_attention():

@@ -7,13 +7,16 @@ from timm.models.convnext import ConvNeXt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mien.classification.model_spec import ModelSpec
-from mien.lab import calibration, export, models
+from mien.lab import models
 from mien.lab.heads import LOGIT_COUNT
 from mien.lab.models import convnext, pramerdorfer, resemotenet, rmn
 from mien.lab.models._basicblock import BasicBlock
-from mien.labels import EMOTIONS
-from tests.lab.models.networks import built, dropout_probabilities, layers
+from tests.lab.models.networks import (
+    assert_model_file_matches,
+    built,
+    dropout_probabilities,
+    layers,
+)
 
 
 def meta_input(side: int) -> Tensor:
@@ -41,13 +44,7 @@ def test_a_model_file_resizes_crops_and_pads_like_the_network():
         convnext.Block(16, 0.0),
         resemotenet.ResEmoteNet(resemotenet.Parts(side=64, width=16), 16, LOGIT_COUNT, 0.5),
     )
-    # Factors of 10, so that differences between small logits are visible in the probabilities.
-    scaling = calibration.VectorScaling(factors=(10.0,) * 7, shifts=(0.0,) * 7)
-    exported = export.ExportedNetwork(
-        network, {"labels": scaling}, label_head_weight=0.0, input_size=44
-    ).eval()
-    proto = export.to_onnx(exported, ModelSpec(EMOTIONS, 48, 1))
-    export.check_against_torch(proto, exported, channels=1, tolerance=1e-5)
+    assert_model_file_matches(network, 44)
 
 
 @pytest.mark.parametrize(
@@ -148,9 +145,9 @@ def test_squeeze_and_excitation_weights_are_from_0_to_1():
 
 def test_squeeze_and_excitation_has_reduction_16_and_is_absent_in_no_se():
     assert resemotenet.SqueezeExcitation(32).down.out_features == 2
-    kinds = resemotenet.SqueezeExcitation
-    assert len(layers(built("resemotenet-full", device="meta"), kinds)) == 1
-    assert len(layers(built("resemotenet-no-se", device="meta"), kinds)) == 0
+    kind = resemotenet.SqueezeExcitation
+    assert len(layers(built("resemotenet-full", device="meta"), kind)) == 1
+    assert len(layers(built("resemotenet-no-se", device="meta"), kind)) == 0
 
 
 # VGG13
@@ -242,8 +239,8 @@ def test_pramerdorfer_networks_have_the_stated_depth_and_size(variant, depth, mi
     modules = len(layers(model, pramerdorfer.Inception))
     convolutions = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d)]
     spatial = [layer for layer in convolutions if layer.kernel_size != (1, 1)]
-    # An Inception module is two layers deep. It also has two of these convolutions, 3 x 3 and
-    # 5 x 5, though in parallel, so that their number is right for all networks.
+    # An Inception module is two layers deep. It happens to have two of these convolutions as well,
+    # 3 x 3 and 5 x 5 in parallel, so that their number gives the depth of all networks.
     assert len(spatial) + len(layers(model, nn.Linear)) == depth
     assert modules == (7 if variant == "inception" else 0)
 
@@ -268,7 +265,7 @@ def test_an_inception_module_has_four_paths():
 
 
 @pytest.mark.parametrize(("variant", "patch"), [("slim", 2), ("atto-4", 4)])
-def test_convnext_matches_timm_with_smaller_patches(variant, patch):
+def test_convnext_matches_timm_with_patches_of_the_same_size(variant, patch):
     width, depths, _ = convnext.VARIANTS[variant]
     ours = built(f"convnext-{variant}")
     dims = tuple(width * 2**stage for stage in range(4))

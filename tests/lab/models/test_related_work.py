@@ -31,14 +31,6 @@ def map_sizes(model: nn.Module, kind: type, side: int) -> list[tuple[int, int]]:
     return widths
 
 
-def test_ablations_name_existing_models():
-    for family in ("jaiswal", "xception", "nathani"):
-        names = [name for name in models.available() if name.startswith(f"{family}-")]
-        others = [other for name in names for other in models.ablations(name).values()]
-        assert others
-        assert set(others) < set(names)
-
-
 # Jaiswal
 
 
@@ -111,13 +103,13 @@ def test_xception_has_the_58_423_parameters_of_the_public_code():
     assert not layers(model, nn.Linear)
 
 
-def test_xception_convolutions_are_depthwise_except_stem_and_maps():
-    convolutions = layers(uninitialized("xception-mini"), nn.Conv2d)
-    full = [layer for layer in convolutions if layer.groups == 1]
-    assert [layer.kernel_size for layer in full].count((3, 3)) == 3
-    depthwise = [layer for layer in convolutions if layer.groups > 1]
-    assert all(layer.groups == layer.in_channels == layer.out_channels for layer in depthwise)
-    assert len(depthwise) == 8
+def test_the_3_x_3_convolutions_of_xception_blocks_are_depthwise():
+    model = uninitialized("xception-mini")
+    convolutions = [c for c in layers(model.blocks, nn.Conv2d) if c.kernel_size == (3, 3)]
+    assert len(convolutions) == 8
+    assert all(c.groups == c.in_channels == c.out_channels for c in convolutions)
+    assert [c.groups for c in layers(model.stem, nn.Conv2d)] == [1, 1]
+    assert model.maps.groups == 1
 
 
 def test_a_block_of_xception_halves_the_resolution():
