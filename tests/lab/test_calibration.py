@@ -18,9 +18,8 @@ def sample_logits(
     """Return random (N, K) logits, and one-hot labels that are sampled from their softmax."""
     generator = torch.Generator().manual_seed(0)
     logits = spread * torch.randn(count, classes, generator=generator)
-    return logits, torch.eye(classes)[
-        torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]
-    ]
+    labels = torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]
+    return logits, torch.eye(classes)[labels]
 
 
 @pytest.mark.parametrize("temperature", [0.4, 1.0, 2.5])

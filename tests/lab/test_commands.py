@@ -12,7 +12,7 @@ from functools import partial
 import pytest
 
 from mien.cli import _training_log
-from mien.lab import evaluate
+from mien.lab import evaluate, train
 from tests.synthetic import tiny
 
 pytestmark = pytest.mark.filterwarnings(tiny.NOT_OFFICIAL)
@@ -113,7 +113,8 @@ def test_a_report_of_two_runs_needs_an_output_folder(mien, root, tmp_path):
     assert "run1" in (tmp_path / "both" / "report.md").read_text()
 
 
-def test_fig1_needs_no_training(mien, root, tmp_path):
+def test_fig1_needs_no_training(mien, root, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "train_epoch", None)  # an error if called
     code, out, err = mien("reproduce", "fig1", "--data", root, "--out", tmp_path)
     assert (code, err) == (0, "")
     assert out.strip() == str(tmp_path / "fig1.html")

@@ -22,6 +22,7 @@ BASE = replace(RECIPES["tiny"], batch_size=14, epochs=1, protocol="kfold", folds
 
 
 def ignore_progress(*_):
+    """Return the progress callback of a training, which does nothing."""
     return lambda *_: None
 
 

@@ -41,6 +41,7 @@ TINY = replace(RECIPES["tiny"], batch_size=14, epochs=3)
 
 
 def ignore_progress(*_):
+    """Return the progress callback of a training, which does nothing."""
     return lambda *_: None
 
 
@@ -298,11 +299,12 @@ def test_every_related_system_has_a_config(system):
 
 def test_table_5_measures_the_related_systems_on_request(root, run, tmp_path, monkeypatch):
     trained = []
-    monkeypatch.setattr(
-        reproduce,
-        "trained_run",
-        lambda config, root, out, on_progress: trained.append(out.name) or run,
-    )
+
+    def trained_run(config, root, out, on_progress):
+        trained.append(out.name)
+        return run
+
+    monkeypatch.setattr(reproduce, "trained_run", trained_run)
     in_paper = len(reproduce.PAPER_SETTINGS)
     in_table = in_paper + len(claims.RELATED_SYSTEMS)
     for related, count in ((False, in_paper), (True, in_table)):

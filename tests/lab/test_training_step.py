@@ -140,7 +140,7 @@ def snapshot(step: Step) -> list[torch.Tensor]:
 def test_restoring_undoes_steps(optimizer):
     config = replace(ALL, optimizer=optimizer, lr=1e-3, dropout=0.0)
     stepped, fresh = make_step(config), make_step(config)
-    stepped.inputs.teacher_targets.update(fresh.inputs.teacher_targets)
+    stepped.inputs.teacher_targets.update(fresh.inputs.teacher_targets)  # they are random
     before = {id(tensor): tensor.detach().clone() for tensor in stepped.mutable_tensors()}
     for _ in range(3):
         stepped.run_eager()
