@@ -33,6 +33,7 @@ LABEL_HEAD_WEIGHT = 0.2
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory) -> Path:
+    """A dataset with enough faces in val to calibrate on."""
     return tiny.write_packed(tmp_path_factory.mktemp("data"), tiny.table(28, 256))
 
 

@@ -53,7 +53,7 @@ def load(root: Path | str) -> dict[str, Samples]:
     """
     root = Path(root)
     if not root.exists():
-        raise UserError(f"{root} does not exist. Name a dataset with --data.")
+        raise UserError(f"{root} does not exist. Give the path of a dataset.")
     for name in names(REGISTRY):
         module = load_module(REGISTRY, name)
         if module.can_load(root):
