@@ -38,11 +38,9 @@ def make_step(config: Config, *, teachers: list[Teacher] | None = None, device=C
     step = Step(state.model, state, faces, config, teachers or [])
     inputs = train.epoch_inputs(state, config, lr_schedule.NO_LIMIT, step, None)
     if config.teacher_logits:
-        steps = len(inputs.lrs)
-        inputs.teacher_targets.update(
-            {name: torch.rand(steps, 12, part.stop - part.start, device=device).softmax(2)
-             for name, part in HEADS.items()}
-        )  # fmt: skip
+        for head, part in HEADS.items():
+            shape = len(inputs.lrs), config.batch_size, part.stop - part.start
+            inputs.teacher_targets[head] = torch.rand(shape, device=device).softmax(2)
     torch.manual_seed(0)
     step.start_epoch(inputs)
     return step
