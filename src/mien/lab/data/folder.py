@@ -2,8 +2,9 @@
 
 This is the format of popular copies of FER2013. Their splits are `train` and `test` (Kaggle's
 "FER-2013", where `test` joins PublicTest and PrivateTest), `train`, `val` and `test`, or
-`Training`, `PublicTest` and `PrivateTest`. The usual spellings of the emotions are recognized, and
-images are resized to 48 x 48 pixels.
+`Training`, `PublicTest` and `PrivateTest`. The usual spellings of the emotions are recognized.
+Images are decoded as for analysis (upright, transparent pixels blended with white), converted to
+gray, and resized to 48 x 48 pixels.
 """
 
 from __future__ import annotations
