@@ -26,12 +26,12 @@ DISSOLVE_SECONDS: Range = (0.4, 2)
 """Duration of a dissolve in seconds."""
 
 PAUSE: Range = (2.1, 3)
-"""Seconds between two dissolves, longer than any of them: so the frame at the longest duration
-before the end of a dissolve shows the old face only."""
+"""Seconds between two dissolves. The pause is longer than the longest dissolve, so the frame two
+seconds before the end of a dissolve always shows the old face alone, whatever its duration."""
 
 
 def people(rng: np.random.Generator, seconds: float) -> Iterator[Frame]:
-    """One or two people who are replaced by others, or exchange their places, in one frame."""
+    """One or two people who are replaced, or exchange their places, between two frames."""
     scene = random_scene(rng)
     side = rng.uniform(40, 100)
     places = [0.5] if rng.random() < 0.5 else [0.28, 0.72]
@@ -58,7 +58,7 @@ def people(rng: np.random.Generator, seconds: float) -> Iterator[Frame]:
 def dissolving_people(rng: np.random.Generator, seconds: float) -> Iterator[Frame]:
     """One or two people of whom one at a time dissolves into another person at the same place.
 
-    The center of the face is in the frame in which the dissolve ends.
+    The face is listed as replaced (`Frame`) in the frame in which its dissolve ends.
     """
     return _dissolves(rng, seconds, lambda t: t)
 
@@ -82,22 +82,26 @@ def hand(rng: np.random.Generator, seconds: float) -> Iterator[Frame]:
         if t >= end:
             start = t + rng.uniform(0.2, 1)
             angle, speed = rng.uniform(0, 2 * np.pi), rng.uniform(2, 10) * side
-            target_x, target_y = rng.uniform(-0.3, 0.5, 2) * side
-            radius = rng.uniform(0.3, 0.9) * side
-            travel, stay = 2 * side / speed, max(0.0, rng.uniform(-1, 1))
-            end = start + 2 * travel + stay
+            offset_x, offset_y = rng.uniform(-0.3, 0.5, 2) * side
+            width = rng.uniform(0.3, 0.9) * side
+            travel_seconds, stay_seconds = 2 * side / speed, max(0.0, rng.uniform(-1, 1))
+            end = start + 2 * travel_seconds + stay_seconds
         pixels = scene(t)
         if t >= start:
             elapsed = t - start
             # Distance from the target: the hand approaches, stays, and leaves on the other side.
-            distance = speed * (travel - min(elapsed, travel) - max(0.0, elapsed - travel - stay))
+            distance = speed * (
+                travel_seconds
+                - min(elapsed, travel_seconds)
+                - max(0.0, elapsed - travel_seconds - stay_seconds)
+            )
             center = (
-                person.x(t) + target_x + np.cos(angle) * distance,
-                person.y(t) + target_y + np.sin(angle) * distance,
+                person.x(t) + offset_x + np.cos(angle) * distance,
+                person.y(t) + offset_y + np.sin(angle) * distance,
             )
             mask = np.zeros(SIZE[::-1], np.float32)
-            cv2.ellipse(mask, (center, (radius, 1.6 * radius), np.rad2deg(angle)), 1, -1)
-            is_moving = elapsed < travel or elapsed > travel + stay
+            cv2.ellipse(mask, (center, (width, 1.6 * width), np.rad2deg(angle)), 1, -1)
+            is_moving = elapsed < travel_seconds or elapsed > travel_seconds + stay_seconds
             blur = 1 + 2 * int(speed / FPS / 4) if is_moving else 1
             mask = cv2.GaussianBlur(mask, (blur, blur), 0)[..., None]
             pixels += mask * (shading[..., None] * color * scene.brightness - pixels)
@@ -170,7 +174,7 @@ def focus_pull(rng: np.random.Generator, seconds: float) -> Iterator[Frame]:
 def _dissolves(
     rng: np.random.Generator, seconds: float, scene_time: Callable[[float], float]
 ) -> Iterator[Frame]:
-    """Frames of dissolves; `scene_time` is the time in the scene at a time of the clip."""
+    """Frames of dissolves; `scene_time` maps the time of the clip to that of the scene."""
     scene = random_scene(rng)
     side = rng.uniform(40, 100)
     places = [0.5] if rng.random() < 0.5 else [0.28, 0.72]

@@ -21,7 +21,7 @@ def ids_by_center(detect, clip):
     tracker = Tracker()
     for pixels, seconds, replaced in shots.compressed(clip):
         boxes = [detection.box for detection in detect(pixels)]
-        tracker.find_changes(pixels, seconds)
+        tracker.add_frame(pixels, seconds)
         ids = tracker.update(pixels, seconds, boxes)
         yield {box[0] + box[2] / 2: k for box, k in zip(boxes, ids, strict=True)}, replaced
 

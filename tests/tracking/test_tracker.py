@@ -79,7 +79,7 @@ def test_faces_keep_their_ids_when_the_size_of_the_frames_changes():
         squares = [(round((20 + 3 * k) * scale), round(50 * scale), round(40 * scale), 0),
                    (round(250 * scale), round(100 * scale), round(40 * scale), 1)]  # fmt: skip
         pixels = draw_image(*squares, size=(round(200 * scale), round(400 * scale)))
-        assert tracker.find_changes(pixels, k / 25) == (k % 10 == 0 and k > 0)
+        assert tracker.add_frame(pixels, k / 25) == (k % 10 == 0 and k > 0)
         assert tracker.update(pixels, k / 25, [(x, y, w, w) for x, y, w, _ in squares]) == [0, 1]
         state = json.loads(json.dumps(tracker.state()))
         tracker = Tracker()
@@ -157,7 +157,7 @@ def test_a_face_that_is_replaced_in_place_gets_a_new_id(interval):
     tracker, ids = Tracker(), []
     for k in range(10):
         pixels, box = draw_image((100, 50, 40, int(k >= 5))), (100, 50, 40, 40)
-        assert tracker.find_changes(pixels, k * interval) == (k == 5)
+        assert tracker.add_frame(pixels, k * interval) == (k == 5)
         ids += tracker.update(pixels, k * interval, [box])
     assert ids == [0] * 5 + [1] * 5
 
@@ -174,7 +174,7 @@ def dissolve(seconds, begin=2.0, end=5.0):
 def test_a_face_that_dissolves_into_another_has_one_new_id_by_the_end(seconds):
     tracker, box, ids = Tracker(), (100, 50, 40, 40), {}
     for pixels, t in dissolve(seconds):
-        tracker.find_changes(pixels, t)
+        tracker.add_frame(pixels, t)
         (ids[t],) = tracker.update(pixels, t, [box])
         state = json.loads(json.dumps(tracker.state()))
         tracker = Tracker()
@@ -193,7 +193,7 @@ def test_a_face_in_changing_light_keeps_its_id():
         weight = np.clip((k - 10) / 25, 0, 1)
         pixels[50:90, 100:140] *= (1 - weight) * from_left + weight * from_left[::-1]
         pixels = np.clip(4 * pixels + 60 if k == 50 else pixels, 0, 255).astype(np.uint8)
-        tracker.find_changes(pixels, k / 25)
+        tracker.add_frame(pixels, k / 25)
         assert tracker.update(pixels, k / 25, [box]) == [0]
 
 
@@ -202,7 +202,7 @@ def test_a_face_behind_a_hand_keeps_its_id():
     for k in range(20):
         pixels = draw_image((100, 50, 40, 0))
         pixels[50 : 50 + min(40, 4 * k), 100:140] = 150, 110, 90
-        tracker.find_changes(pixels, k / 25)
+        tracker.add_frame(pixels, k / 25)
         assert tracker.update(pixels, k / 25, [box]) == [0]
 
 

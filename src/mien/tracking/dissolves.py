@@ -27,7 +27,7 @@ MIN_WEIGHT, MAX_WEIGHT = 0.2, 0.9
 """Range of both weights, of the first and of the last frame, in the middle of the window."""
 
 MIN_WEIGHT_CHANGE = 0.1
-"""Minimum change of both weights between the quarters of the window."""
+"""Minimum change of both weights in the second and in the third quarter of the window."""
 
 MAX_END_SIMILARITY = 0.3
 """Maximum similarity of the first and the last frame of a window."""
@@ -41,7 +41,10 @@ MIN_FIT = 0.35
 """Minimum fraction of the variance of a block, in the median, that the mixture explains."""
 
 MIN_STEP_SIMILARITY = 0.7
-"""Minimum similarity of the frames at successive quarters: what changes abruptly is no dissolve."""
+"""Minimum similarity of successive frames of the five: what changes abruptly is no dissolve."""
+
+MIN_SAME_SCENE_CORRELATION = 0.7
+"""Two frames whose blocks correlate by more than this, all together, are of the same scene."""
 
 MIN_CONTRAST = 4.0
 """Minimum contrast of the frames: a codec renews faint textures so slowly that they dissolve."""
@@ -71,8 +74,8 @@ class DissolveDetector:
             return False
         self._samples.append((seconds, frame))
         return any(
-            _is_dissolve([frame for _, frame in quarters])
-            for quarters in quarters_of_windows(list(self._samples))
+            _is_dissolve([frame for _, frame in samples])
+            for samples in quarter_points_of_windows(list(self._samples))
         )
 
     def state(self) -> list[tuple[float, str]]:
@@ -85,14 +88,14 @@ class DissolveDetector:
         self._samples.extend((seconds, Thumbnail.from_text(text)) for seconds, text in state)
 
 
-def quarters_of_windows(samples: Sequence[T]) -> Iterator[Sequence[T]]:
+def quarter_points_of_windows(samples: Sequence[T]) -> Iterator[Sequence[T]]:
     """Yield five samples for each examined window that ends with the last sample.
 
     Args:
         samples: Samples in order of time; each begins with its time in seconds.
 
     Yields:
-        The samples at the start, the quarters and the end of the window.
+        The samples at the start, after each quarter, and at the end of the window.
     """
     for window in WINDOWS:
         if window >= len(samples):
@@ -102,32 +105,37 @@ def quarters_of_windows(samples: Sequence[T]) -> Iterator[Sequence[T]]:
             yield samples[-1 - window :: window // 4]
 
 
-def _is_dissolve(quarters: list[Thumbnail]) -> bool:
-    """Return whether five frames, at the quarters of a window, are of a dissolve."""
-    first, *between, last = quarters
+def _is_dissolve(frames: list[Thumbnail]) -> bool:
+    """Return whether five frames, at the quarter points of a window, are of a dissolve."""
+    first, *between, last = frames
     if _same_scene(first, last) or histograms_match(first, last):
         return False
-    if any(frame.contrast < MIN_CONTRAST for frame in quarters):
+    if any(frame.contrast < MIN_CONTRAST for frame in frames):
         return False
     differing = _block_correlations(first, last) < MAX_BLOCK_CORRELATION
-    weights, fit = _mixture(first, between[1], last, differing)
-    if not (min(weights) > MIN_WEIGHT and max(weights) < MAX_WEIGHT and fit > MIN_FIT):
+    # The middle is tested first, because it excludes most windows.
+    middle, fit = _mixture(first, between[1], last, differing)
+    if not (min(middle) > MIN_WEIGHT and max(middle) < MAX_WEIGHT and fit > MIN_FIT):
         return False
-    before, _ = _mixture(first, between[0], last, differing)
-    after, _ = _mixture(first, between[2], last, differing)
-    falling, rising = np.diff([before, weights, after], axis=0).T
+    early, _ = _mixture(first, between[0], last, differing)
+    late, _ = _mixture(first, between[2], last, differing)
+    changes_of_first, changes_of_last = np.diff([early, middle, late], axis=0).T
     return bool(
-        max(falling) < -MIN_WEIGHT_CHANGE
-        and min(rising) > MIN_WEIGHT_CHANGE
+        max(changes_of_first) < -MIN_WEIGHT_CHANGE
+        and min(changes_of_last) > MIN_WEIGHT_CHANGE
         and similarity(last, first) < MAX_END_SIMILARITY
-        and all(similarity(b, a) > MIN_STEP_SIMILARITY for a, b in itertools.pairwise(quarters))
+        and all(similarity(b, a) > MIN_STEP_SIMILARITY for a, b in itertools.pairwise(frames))
     )
 
 
 def _same_scene(a: Thumbnail, b: Thumbnail) -> bool:
     """Return whether two frames are obviously of the same scene; a fast test."""
     product = np.vdot(a.blocks, b.blocks)
-    return bool(product > 0.7 * np.sqrt(np.vdot(a.blocks, a.blocks) * np.vdot(b.blocks, b.blocks)))
+    return bool(
+        product
+        > MIN_SAME_SCENE_CORRELATION
+        * np.sqrt(np.vdot(a.blocks, a.blocks) * np.vdot(b.blocks, b.blocks))
+    )
 
 
 def _block_correlations(a: Thumbnail, b: Thumbnail) -> np.ndarray:

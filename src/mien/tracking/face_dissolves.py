@@ -14,14 +14,11 @@ import numpy as np
 from mien.io import resize
 from mien.results import Box
 from mien.tracking import thumbnails
-from mien.tracking.dissolves import SAMPLE_SECONDS, WINDOWS, quarters_of_windows
+from mien.tracking.dissolves import SAMPLE_SECONDS, WINDOWS, quarter_points_of_windows
 from mien.tracking.thumbnails import Thumbnail, similarity
 
 FRAME_WIDTH, FRAME_HEIGHT = 128, 72
 """Size of the stored frames in pixels, whatever the aspect ratio of the video."""
-
-MIN_FACE_SIDE = 8
-"""Smaller faces in the stored frames, in pixels, are not examined."""
 
 MIN_CONTRAST = 8.0
 """Minimum standard deviation of the gray levels of the first and the last crop."""
@@ -32,33 +29,41 @@ MAX_CORRELATION = 0.75
 MAX_SIMILARITY = 0.45
 """Maximum similarity (`thumbnails.similarity`) of the faces in the first and the last box."""
 
+MAX_STEP = 0.42
+"""Maximum increase of the weight of the last crop between two successive crops. So a dissolve takes
+at least 0.4 seconds; in changes that are faster, a person often stays the same."""
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class _Limits:
     """Limits of a dissolve.
 
     Attributes:
         max_error: Maximum error of each mixture, as a fraction of the power of the whole change.
-        min_step: Minimum increase of the weight of the last crop between two quarters.
-        max_step: Maximum increase.
+        min_step: Minimum increase of the weight of the last crop between two successive crops.
         min_contrast_ratio: Minimum ratio of the contrasts of the first and the last crop. With a
             larger change, the image fades to black or white, or loses the focus.
         max_motion: Maximum distance of the centers and maximum difference of the widths of the
             first and the last box, in widths of the wider one. A face that moves through the box
             can resemble a dissolve.
+        min_side: Minimum width and height of the crops in pixels.
     """
 
     max_error: float
     min_step: float
-    max_step: float
     min_contrast_ratio: float
     max_motion: float
+    min_side: int
 
 
-MOVING = _Limits(0.1, 0.1, 0.42, 0.5, 0.2)
-STILL = _Limits(0.02, -0.05, 0.75, 0.3, math.inf)
-"""Only dissolves of faces that do not move have errors as small as in `STILL`. So they are found
-even if they begin or end within the window."""
+MOVING = _Limits(max_error=0.1, min_step=0.1, min_contrast_ratio=0.5, max_motion=0.2, min_side=12)
+"""Limits for any error up to `max_error`."""
+
+STILL = _Limits(
+    max_error=0.02, min_step=-0.05, min_contrast_ratio=0.3, max_motion=math.inf, min_side=8
+)
+"""Looser limits for nearly exact mixtures, which only a face that does not move produces: the
+dissolve may begin or end within the window, and the boxes may differ."""
 
 
 class FaceDissolveDetector:
@@ -77,7 +82,11 @@ class FaceDissolveDetector:
         self._frames.clear()
 
     def add(self, pixels: np.ndarray, seconds: float) -> None:
-        """Add the next frame, (H, W, 3) uint8 RGB; a jump back in time forgets the others."""
+        """Add the next frame, (H, W, 3) uint8 RGB.
+
+        Frames less than `SAMPLE_SECONDS` after the last stored one are not stored. A jump back in
+        time forgets all frames.
+        """
         if self._frames and seconds < self._frames[-1][0]:
             self.reset()
         if self._frames and seconds - self._frames[-1][0] < SAMPLE_SECONDS:
@@ -91,25 +100,22 @@ class FaceDissolveDetector:
         """Return whether the face in a box has dissolved into another one.
 
         Args:
-            box: Box of the face in the latest frame.
+            box: Present box of the face.
             earlier: Time in seconds and box of the face in earlier frames, in order of time.
             width: Width of the video in pixels.
             height: Height of the video in pixels.
         """
-        for quarters in quarters_of_windows(list(self._frames)):
-            start, first_frame = quarters[0]
-            first_boxes = [box for seconds, box in earlier if seconds <= start]
-            if not first_boxes:  # the window begins before the face was found
+        for samples in quarter_points_of_windows(list(self._frames)):
+            start, first_frame = samples[0]
+            first_box = next((b for seconds, b in reversed(earlier) if seconds <= start), None)
+            if first_box is None:  # this and longer windows begin before the boxes
                 return False
-            crops = [_crop(frame, box, width, height) for _, frame in quarters]
-            limits = _mixture_limits(crops)
-            if limits is None:
+            crops = [_crop(frame, box, width, height) for _, frame in samples]
+            limits = _satisfied_limits(crops)
+            if limits is None or _motion(first_box, box) > limits.max_motion:
                 continue
-            first_face = _crop(first_frame, first_boxes[-1], width, height)
-            if (
-                _motion(first_boxes[-1], box) <= limits.max_motion
-                and _similarity(first_face, crops[-1]) < MAX_SIMILARITY
-            ):
+            first_face = _crop(first_frame, first_box, width, height)
+            if _similarity(first_face, crops[-1]) < MAX_SIMILARITY:
                 return True
         return False
 
@@ -128,19 +134,19 @@ class FaceDissolveDetector:
 
 
 def _crop(frame: np.ndarray, box: Box, width: int, height: int) -> np.ndarray:
-    """Return the part of a stored frame in a box of a video of a width and height."""
+    """Crop a stored frame to a box, which is in pixels of the video of size `width` x `height`."""
     x, y, w, h = box
     left, right = (round(min(max(v, 0), width) * FRAME_WIDTH / width) for v in (x, x + w))
     top, bottom = (round(min(max(v, 0), height) * FRAME_HEIGHT / height) for v in (y, y + h))
     return frame[top:bottom, left:right]
 
 
-def _mixture_limits(crops: Sequence[np.ndarray]) -> _Limits | None:
-    """Return the limits that five crops, at the quarters of a window, are in; None if in none.
+def _satisfied_limits(crops: Sequence[np.ndarray]) -> _Limits | None:
+    """Return `STILL` or `MOVING` if five crops are mixtures within these limits, otherwise None.
 
-    The similarity of the faces is not compared.
+    Motion and similarity of the faces are not compared.
     """
-    if min(crops[0].shape) < MIN_FACE_SIDE:
+    if min(crops[0].shape) < STILL.min_side:
         return None
     first, *between, last = (crop - crop.mean() for crop in crops)
     contrasts = float(first.std()), float(last.std())
@@ -161,8 +167,9 @@ def _mixture_limits(crops: Sequence[np.ndarray]) -> _Limits | None:
     is_dissolve = (
         error <= limits.max_error
         and steps.min() >= limits.min_step
-        and steps.max() <= limits.max_step
+        and steps.max() <= MAX_STEP
         and min(contrasts) >= limits.min_contrast_ratio * max(contrasts)
+        and min(first.shape) >= limits.min_side
     )
     return limits if is_dissolve else None
 
@@ -175,7 +182,7 @@ def _motion(a: Box, b: Box) -> float:
 
 def _similarity(a: np.ndarray, b: np.ndarray) -> float:
     """Return the similarity of two crops of any size; 1 if one is too small."""
-    if min(*a.shape, *b.shape) < MIN_FACE_SIDE:
+    if min(*a.shape, *b.shape) < STILL.min_side:
         return 1.0
     size = thumbnails.THUMBNAIL_WIDTH, thumbnails.THUMBNAIL_HEIGHT
     one, other = (Thumbnail(resize.area(crop, size)) for crop in (a, b))

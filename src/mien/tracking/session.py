@@ -122,7 +122,7 @@ class VideoSession:
             ```
         """
         frame = self._with_shot(frame)
-        self._tracker.find_changes(frame.pixels, frame.seconds)
+        self._tracker.add_frame(frame.pixels, frame.seconds)
         (result,) = self._classify([(frame, self._detect_faces(frame).faces)])
         return self._smooth(result)
 
@@ -236,8 +236,8 @@ class VideoSession:
             self._begin_shot(frame.shot)
         height, width = frame.pixels.shape[:2]
         self._schedule.replay(frame.seconds, width, height, detected=detected)
-        detected = self._tracker.find_changes(frame.pixels, frame.seconds) or detected
-        if detected:
+        is_changed = self._tracker.add_frame(frame.pixels, frame.seconds)
+        if detected or is_changed:
             self._tracker.replay(frame.pixels, frame.seconds, faces)
             # Records do not contain the roll of a face, so faces are detected again.
             by_box = {detection.box: detection for detection in self._detect(frame.pixels)}
@@ -301,7 +301,7 @@ class VideoSession:
             pending.clear()
         height, width = frame.pixels.shape[:2]
         is_due = self._schedule.is_due(frame.seconds, width, height)
-        is_changed = self._tracker.find_changes(frame.pixels, frame.seconds)
+        is_changed = self._tracker.add_frame(frame.pixels, frame.seconds)
         if not (is_due or is_changed or frame.is_live):
             pending.append(frame)
             return

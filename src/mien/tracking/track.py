@@ -20,18 +20,21 @@ VELOCITY_GAIN, UPDATE_TIME_CONSTANT = 0.5, 0.1
 """A detection corrects the velocity by this fraction of its error, times
 1 - exp(-seconds since the last detection / UPDATE_TIME_CONSTANT)."""
 
-RECENT_SECONDS, APPEARING_SECONDS = 2.5, 1.2
-"""The boxes of a track are kept for the first number of seconds, which is longer than the windows
-of dissolves, but not those in the second number of seconds after its first detection: the face may
-still be appearing in a dissolve, which would be detected again."""
+RECENT_SECONDS = 2.5
+"""Seconds for which the boxes of a track are kept; longer than the windows of dissolves."""
+
+APPEARING_SECONDS = 1.2
+"""The boxes of the first seconds of a track are not kept: the dissolve in which the face appears
+would be detected again."""
 
 APPEARANCE_GAIN = 0.2
 """Weight of the latest detection in the mean coarse thumbnail of a track."""
 
 MAX_ABRUPT_SIMILARITY, MIN_STILL_SIMILARITY = 0.6, 1.0
 """The image changes abruptly at a face if the similarity of two successive frames is below the
-first value, and that of the two frames before was at least the second (similarities are from 0 to
-1.25). A turning head, or a hand in front of the face, changes several frames in succession."""
+first value, and that of the two frames before was at least the second or was not computed
+(similarities are from 0 to 1.25). A turning head, or a hand in front of the face, changes several
+frames in succession."""
 
 CHANGE_MARGIN = 0.1
 """Margin on each side of the box that is compared to find changes, as a fraction of its sides."""
@@ -59,14 +62,15 @@ class Track:
         first_seen: Time of the first detection in seconds.
         last_seen: Time of the latest detection in seconds.
         last_thumbnail: Thumbnail of the latest detection (`Appearance.thumbnail`).
-        expected_thumbnail: Thumbnail of the predicted box in the latest frame, with a margin; None
+        region_thumbnail: Thumbnail of the predicted box in the latest frame, with a margin; None
             at first, or if there is none (`appearance.box_thumbnail`).
-        expected_at: Time of that frame in seconds.
-        expected_similarity: Similarity of `expected_thumbnail` to that of the frame before; 1 if
+        region_seconds: Time of that frame in seconds.
+        region_similarity: Similarity of `region_thumbnail` to that of the frame before; 1 if
             they were not compared.
         changed_at: Time of the latest abrupt change in seconds; None if there was none.
-        recent_boxes: Time in seconds and box of each detection in the last `RECENT_SECONDS`, for
-            `FaceDissolveDetector`.
+        recent_boxes: For `FaceDissolveDetector`: time in seconds and box of the detections in the
+            last `RECENT_SECONDS`, without those in the first `APPEARING_SECONDS` of the track;
+            cleared if the size of frames changes.
     """
 
     face_id: int
@@ -76,9 +80,9 @@ class Track:
     first_seen: float
     last_seen: float
     last_thumbnail: Thumbnail | None
-    expected_thumbnail: Thumbnail | None = None
-    expected_at: float = 0.0
-    expected_similarity: float = 1.0
+    region_thumbnail: Thumbnail | None = None
+    region_seconds: float = 0.0
+    region_similarity: float = 1.0
     changed_at: float | None = None
     recent_boxes: list[tuple[float, Box]] = field(default_factory=list)
 
@@ -98,9 +102,9 @@ class Track:
             "first_seen": self.first_seen,
             "last_seen": self.last_seen,
             "last_thumbnail": self.last_thumbnail and self.last_thumbnail.to_text(),
-            "expected_thumbnail": self.expected_thumbnail and self.expected_thumbnail.to_text(),
-            "expected_at": self.expected_at,
-            "expected_similarity": self.expected_similarity,
+            "region_thumbnail": self.region_thumbnail and self.region_thumbnail.to_text(),
+            "region_seconds": self.region_seconds,
+            "region_similarity": self.region_similarity,
             "changed_at": self.changed_at,
             "recent_boxes": self.recent_boxes,
         }
@@ -108,7 +112,7 @@ class Track:
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> Track:
         """Create a track from the dictionary that `to_dict` returned."""
-        last, expected = state["last_thumbnail"], state["expected_thumbnail"]
+        last, expected = state["last_thumbnail"], state["region_thumbnail"]
         return cls(
             state["face_id"],
             np.array(state["box"], np.float64),
@@ -118,8 +122,8 @@ class Track:
             state["last_seen"],
             last and Thumbnail.from_text(last),
             expected and Thumbnail.from_text(expected),
-            state["expected_at"],
-            state["expected_similarity"],
+            state["region_seconds"],
+            state["region_similarity"],
             state["changed_at"],
             [(seconds, tuple(box)) for seconds, box in state["recent_boxes"]],
         )
@@ -146,17 +150,17 @@ class Track:
         """Add the next frame; return whether it has changed abruptly at the predicted box."""
         height, width = pixels.shape[:2]
         x, y, w, h = box = decode(self.predict(seconds, width, height))
-        before, elapsed = self.expected_thumbnail, seconds - self.expected_at
-        now = self.expected_thumbnail = box_thumbnail(pixels, box, CHANGE_MARGIN)
-        self.expected_at = seconds
+        before, elapsed = self.region_thumbnail, seconds - self.region_seconds
+        now = self.region_thumbnail = box_thumbnail(pixels, box, CHANGE_MARGIN)
+        self.region_seconds = seconds
         # A face at the border can change because more or less of it is visible.
         is_inside = x >= 0 and y >= 0 and x + w <= width and y + h <= height
         if before is None or now is None or not is_inside or not 0 < elapsed <= ABRUPT_SECONDS:
-            self.expected_similarity = 1.0
+            self.region_similarity = 1.0
             return False
-        was_still = self.expected_similarity >= MIN_STILL_SIMILARITY
-        self.expected_similarity = similarity(now, before)
-        is_similar = self.expected_similarity >= MAX_ABRUPT_SIMILARITY
+        was_still = self.region_similarity >= MIN_STILL_SIMILARITY
+        self.region_similarity = similarity(now, before)
+        is_similar = self.region_similarity >= MAX_ABRUPT_SIMILARITY
         if is_similar or not was_still or _is_flash(before, now):
             return False
         self.changed_at = seconds

@@ -23,8 +23,9 @@ MAX_REPLACEMENT_AGE = 0.5
 
 CROWDED_DISTANCE, CROWDED_SECONDS = 1.0, 0.5
 """If two faces that were both detected in the last `CROWDED_SECONDS` are less than
-`CROWDED_DISTANCE` face widths apart, an abrupt change does not end their tracks
-(`Track.is_replaced`): one may have passed in front of the other."""
+`CROWDED_DISTANCE` face widths apart, a detection that looks like another face after an abrupt
+change (`Track.is_replaced`) can still be matched to them: one may have passed in front of the
+other."""
 
 BASE_DISTANCE, DISTANCE_PER_SECOND, MAX_DISTANCE = 0.6, 5.0, 2.4
 """Gating: the maximum distance of a detection from the predicted position, in face widths, is
@@ -34,9 +35,9 @@ min(BASE_DISTANCE + DISTANCE_PER_SECOND * seconds since the last detection, MAX_
 class Tracker:
     """Assigns face ids to the detections of successive frames; ids are never reused.
 
-    Each track has a constant-velocity filter (Bar-Shalom's alpha-beta filter). Detections are
-    matched to tracks by distance from the predicted position in face widths, size and appearance;
-    appearance separates faces that are close to each other.
+    Each track has an alpha-beta filter, whose velocity decays while the face is not detected.
+    Detections are matched to tracks by distance from the predicted position in face widths, size
+    and appearance; appearance separates faces that are close to each other.
 
     Args:
         max_age_seconds: Maximum seconds since the last detection of a track; longer if frames are
@@ -72,10 +73,10 @@ class Tracker:
         self._dissolves.restore(state["dissolves"])
         self._size = state["size"] and (int(state["size"][0]), int(state["size"][1]))
 
-    def find_changes(self, pixels: np.ndarray, seconds: float) -> bool:
-        """Find abrupt changes, in which one face may replace another.
+    def add_frame(self, pixels: np.ndarray, seconds: float) -> bool:
+        """Add the next frame, and find abrupt changes, in which one face may replace another.
 
-        Call this method for every frame, before `update`.
+        Call this method for every frame, also for those without detections, before `update`.
 
         Args:
             pixels: (H, W, 3) uint8 RGB.
@@ -95,7 +96,11 @@ class Tracker:
         return is_resized or any(changed)
 
     def _follow_size(self, pixels: np.ndarray) -> bool:
-        """Scale all tracks if the size of frames has changed, as in video calls; return whether."""
+        """Scale all tracks if the size of frames has changed, as in video calls.
+
+        Returns:
+            Whether it has changed.
+        """
         before, (height, width) = self._size, pixels.shape[:2]
         self._size = width, height
         if before in (None, self._size):
@@ -146,6 +151,8 @@ class Tracker:
         self._follow_size(pixels)
         self._frame_interval.update(seconds)
         tracks = {track.face_id: track for track in self._tracks}
+        new_boxes = [face.box for face in faces if face.face_id not in tracks]
+        self._end_dissolved_tracks(pixels, seconds, new_boxes)
         for face in faces:
             box, appearance = encode(face.box), Appearance.of(pixels, face.box)
             if track := tracks.get(face.face_id):
