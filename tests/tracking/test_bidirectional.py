@@ -11,6 +11,7 @@ from mien.errors import UserError
 from mien.results import Face, Frame, Result
 from mien.tracking import bidirectional
 from mien.tracking.frame_interval import MAX_AGE_SECONDS
+from mien.tracking.smoothing import Smoother
 
 PIXELS = np.zeros((8, 8, 3), np.uint8)
 
@@ -27,6 +28,28 @@ def test_smoothing_is_symmetric_in_time(points):
     assert smoothed.sum(1) == pytest.approx(np.ones(len(smoothed)))
     assert smoothed.min() >= shares.min() - 1e-12
     assert smoothed.max() <= shares.max() + 1e-12
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 1), st.floats(0.001, 6)), min_size=1, max_size=40),
+    st.sampled_from([0.0, 0.5, 3.0]),
+)
+def test_forward_and_backward_smoothing_are_those_of_the_smoother(points, time_constant):
+    limit = max(MAX_AGE_SECONDS, time_constant)
+    assume(all(abs(step - limit) > 1e-6 for _, step in points))
+    happy = np.array([value for value, _ in points])
+    seconds = np.cumsum([step for _, step in points])
+
+    def causal(times, values):
+        smoother = Smoother(time_constant)
+        for t, value in zip(times, values, strict=True):
+            face = Face((0, 0, 5, 5), 0.9, {"happy": value}, 0)
+            yield smoother(t, [face])[0].smoothed["happy"]
+
+    forward = np.array(list(causal(seconds, happy)))
+    backward = np.array(list(causal(seconds[-1] - seconds[::-1], happy[::-1])))[::-1]
+    smoothed = bidirectional.smooth_shares(seconds, happy[:, None], time_constant)[:, 0]
+    assert smoothed == pytest.approx((forward + backward) / 2, abs=1e-9)
 
 
 def test_a_sudden_change_is_not_delayed():

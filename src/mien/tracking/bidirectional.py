@@ -76,14 +76,15 @@ def smooth_shares(
         seconds: (T,) increasing times of the frames in seconds.
         shares: (T, K) shares.
         time_constant: Time constant in seconds; 0 disables smoothing.
-        max_age_seconds: Smoothing starts anew after a gap of more than this many seconds.
+        max_age_seconds: Smoothing starts anew after a gap of more than this many seconds and of
+            more than the time constant, as in `Smoother`.
 
     Returns:
         (T, K) float64.
     """
     intervals = np.diff(seconds, prepend=seconds[:1])
     decay = np.exp(-intervals / time_constant) if time_constant > 0 else np.zeros_like(intervals)
-    decay = np.where(intervals > max_age_seconds, 0.0, decay)
+    decay = np.where(intervals > max(max_age_seconds, time_constant), 0.0, decay)
     # Backward in time, the interval before a point is the one that follows it.
     backward_decay = np.concatenate([decay[1:], [0.0]])
     forward = _smooth_forward(shares, decay)
