@@ -73,6 +73,30 @@ def test_orientation_in_the_h264_stream_is_applied(tmp_path, pattern, orientatio
     assert difference(frame.pixels, ORIENTATIONS[matrix](pattern)) < 4
 
 
+@pytest.mark.parametrize(
+    ("message", "matrix"),
+    [
+        # The bits of a display orientation message: not canceled, flipped horizontally, flipped
+        # vertically, 16 bits of the anticlockwise rotation in units of 360 / 65536 degrees, kept
+        # for all frames. The last bits end the message.
+        (0b0_0_0_0100000000000000_1_1_000, (0, -1, 1, 0)),
+        (0b0_1_0_0000000000000000_1_1_000, (-1, 0, 0, 1)),
+        (0b0_0_1_0000000000000000_1_1_000, (1, 0, 0, -1)),
+    ],
+)
+def test_orientation_in_the_hevc_stream_is_applied(tmp_path, pattern, message, matrix):
+    path = tmp_path / "a.hevc"
+    write_video(path, [pattern] * 2, codec="libx265", options={"x265-params": "log-level=none"})
+    prefix_sei, display_orientation, size = 39, 47, 3
+    unit = bytes([prefix_sei << 1, 1, display_orientation, size, *message.to_bytes(size), 0x80])
+    # The message is put behind the parameter sets, before the first slice.
+    units = path.read_bytes().split(b"\0\0\1")
+    first_slice = next(k for k, u in enumerate(units) if k and (u[0] >> 1) < 32)
+    path.write_bytes(b"\0\0\1".join([*units[:first_slice], unit, *units[first_slice:]]))
+    for frame in read(path):
+        assert difference(frame.pixels, ORIENTATIONS[matrix](pattern)) < 4
+
+
 def test_nearest_right_angle_is_applied():
     image = np.arange(6, dtype=np.uint8).reshape(2, 3, 1)
     angle = np.deg2rad(80)
