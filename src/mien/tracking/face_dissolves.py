@@ -23,12 +23,6 @@ FRAME_WIDTH, FRAME_HEIGHT = 128, 72
 MIN_CONTRAST = 8.0
 """Minimum standard deviation of the gray levels of the first and the last crop."""
 
-MAX_CORRELATION = 0.75
-"""If the first and the last crop correlate by at least this, they show the same face."""
-
-MAX_SIMILARITY = 0.45
-"""Maximum similarity (`thumbnails.similarity`) of the faces in the first and the last box."""
-
 MAX_STEP = 0.42
 """Maximum increase of the weight of the last crop between two successive crops. So a dissolve takes
 at least 0.4 seconds; in changes that are faster, a person often stays the same."""
@@ -46,6 +40,9 @@ class _Limits:
         max_motion: Maximum distance of the centers and maximum difference of the widths of the
             first and the last box, in widths of the wider one. A face that moves through the box
             can resemble a dissolve.
+        max_correlation: Maximum correlation of the first and the last crop.
+        max_similarity: Maximum similarity (`thumbnails.similarity`) of the faces in the first and
+            the last box.
         min_side: Minimum width and height of the crops in pixels.
     """
 
@@ -53,14 +50,30 @@ class _Limits:
     min_step: float
     min_contrast_ratio: float
     max_motion: float
+    max_correlation: float
+    max_similarity: float
     min_side: int
 
 
-MOVING = _Limits(max_error=0.1, min_step=0.1, min_contrast_ratio=0.5, max_motion=0.2, min_side=12)
+MOVING = _Limits(
+    max_error=0.1,
+    min_step=0.1,
+    min_contrast_ratio=0.5,
+    max_motion=0.2,
+    max_correlation=0.75,
+    max_similarity=0.45,
+    min_side=12,
+)
 """Limits for any error up to `max_error`."""
 
 STILL = _Limits(
-    max_error=0.02, min_step=-0.05, min_contrast_ratio=0.3, max_motion=math.inf, min_side=8
+    max_error=0.02,
+    min_step=-0.05,
+    min_contrast_ratio=0.3,
+    max_motion=math.inf,
+    max_correlation=0.85,
+    max_similarity=0.55,
+    min_side=8,
 )
 """Looser limits for nearly exact mixtures, which only a face that does not move produces: the
 dissolve may begin or end within the window, and the boxes may differ."""
@@ -115,7 +128,7 @@ class FaceDissolveDetector:
             if limits is None or _motion(first_box, box) > limits.max_motion:
                 continue
             first_face = _crop(first_frame, first_box, width, height)
-            if _similarity(first_face, crops[-1]) < MAX_SIMILARITY:
+            if _similarity(first_face, crops[-1]) <= limits.max_similarity:
                 return True
         return False
 
@@ -152,7 +165,8 @@ def _satisfied_limits(crops: Sequence[np.ndarray]) -> _Limits | None:
     contrasts = float(first.std()), float(last.std())
     if min(contrasts) < MIN_CONTRAST:
         return None
-    if float((first * last).mean()) >= MAX_CORRELATION * contrasts[0] * contrasts[1]:
+    correlation = float((first * last).mean()) / (contrasts[0] * contrasts[1])
+    if correlation > STILL.max_correlation:  # of most windows, so the rest is rarely computed
         return None
     change = last - first
     power = float((change**2).mean())
@@ -168,6 +182,7 @@ def _satisfied_limits(crops: Sequence[np.ndarray]) -> _Limits | None:
         error <= limits.max_error
         and steps.min() >= limits.min_step
         and steps.max() <= MAX_STEP
+        and correlation <= limits.max_correlation
         and min(contrasts) >= limits.min_contrast_ratio * max(contrasts)
         and min(first.shape) >= limits.min_side
     )
