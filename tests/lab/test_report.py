@@ -89,6 +89,9 @@ def test_claimed_numbers_are_listed_beside_measured_ones(run, tmp_path, monkeypa
     table = tables.training([run])
     assert column(table, "validation loss")["resnet, claimed"] == 0.9112
     assert column(table, "accuracy")["one, measured"] == run.log()[-1]["accuracy"]
+    second = runs.open_run(shutil.copytree(run.folder, tmp_path / "two"))
+    names = [row[0] for row in tables.training([run, second]).rows]
+    assert names == ["resnet, claimed", "one, measured", "two, measured"]
 
 
 def test_claims_are_consistent():

@@ -57,8 +57,11 @@ def ablate(
     for name, case in result["cases"].items():
         accuracy, difference = case["seed_statistics"]["accuracy"], case["difference_to_baseline"]
         rows.append(
-            (name, case["parameters"], accuracy["mean"], accuracy["sd"], *difference.values())
-        )
+            (
+                name, case["parameters"], accuracy["mean"], accuracy["sd"], difference["value"],
+                difference["low"], difference["high"],
+            )
+        )  # fmt: skip
     columns = ("case", "parameters", "accuracy", "sd", "difference", "low", "high")
     terminal().print_table(columns, rows, f"{recipe}: ablation")
     click.echo(out / "ablation.json")

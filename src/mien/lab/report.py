@@ -59,7 +59,8 @@ def comparison(all_runs: Sequence[Run]) -> FigureBlock:
         if section:
             system = claims.SYSTEMS.get(run.config.model_family)
             claimed = system.claimed_accuracy if system else None
-            rows.append((name, claimed, *section["accuracy"].values()))
+            accuracy = section["accuracy"]
+            rows.append((name, claimed, accuracy["value"], accuracy["low"], accuracy["high"]))
     caption = "Claimed and measured accuracy."
     return FigureBlock("comparison", caption, figures.claimed_and_measured(rows))
 
@@ -99,7 +100,8 @@ def learning_rate_and_time(run: Run) -> FigureBlock:
 def confusions(run: Run, head: str = "labels") -> list[FigureBlock]:
     """Draw the confusion matrix in counts and in fractions, as in Figures 4 and 7 of the paper.
 
-    The fractions are those of each true class.
+    The fractions are of the faces of each true class, so that each row sums to 1, or to 0 if the
+    class has no faces.
     """
     section = run.result()["heads"][head][tables.SECTIONS[head]]
     matrix, labels = np.array(section["confusion"]), list(section["per_class"])
@@ -126,11 +128,13 @@ def reliability(run: Run, head: str = "labels") -> FigureBlock:
 def proportions(run: Run) -> FigureBlock | None:
     """Plot vote shares against predicted shares for each emotion; None without votes."""
     predictions = runs.load_predictions(run)
-    rated, shares = data.seven_shares(predictions["raters"])
-    if not rated.any():
+    has_enough_votes, shares = data.seven_shares(predictions["raters"])
+    if not has_enough_votes.any():
         return None
     head = "votes" if "votes" in predictions else "labels"
-    predicted_shares = restrict_labels(predictions[head][rated], CLASS_NAMES[head], EMOTIONS)
+    predicted_shares = restrict_labels(
+        predictions[head][has_enough_votes], CLASS_NAMES[head], EMOTIONS
+    )
     caption = (
         "Mean vote share by predicted share. On the dotted line they are equal. Larger dots are "
         "bins with more faces."

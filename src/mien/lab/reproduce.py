@@ -199,7 +199,8 @@ def _accuracy(run: Run | None) -> tuple[float | None, ...]:
     """Return the accuracy of the label head of a run, and both ends of its interval."""
     if run is None:
         return None, None, None
-    return tuple(run.result()["heads"]["labels"]["fer2013"]["accuracy"].values())
+    accuracy = run.result()["heads"]["labels"]["fer2013"]["accuracy"]
+    return accuracy["value"], accuracy["low"], accuracy["high"]
 
 
 def _details(run: Run | None) -> tuple[str | int | None, ...]:

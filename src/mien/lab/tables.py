@@ -16,7 +16,7 @@ SECTIONS = {"labels": "fer2013", "votes": "ferplus_majority"}
 """Head -> section of a result with the main scores of the head."""
 
 LABEL_METRICS = ("accuracy", "macro_f1", "log_loss", "brier", "calibration_error")
-"""Metrics with intervals that compare predictions with labels instead of vote shares."""
+"""Metrics that compare predictions with labels, not with vote shares; each has an interval."""
 
 CLASS_METRICS = ("precision", "recall", "f1", "specificity")
 """Metrics of each class in `per_class`."""
@@ -65,11 +65,17 @@ def summary(run: Run, result: Mapping) -> str:
 
 
 def training(all_runs: Sequence[Run]) -> Table:
-    """Build the table of metrics after the last epoch, as in Tables I and III of the paper."""
+    """Build the table of metrics after the last epoch, as in Tables I and III of the paper.
+
+    The numbers that the paper claims for a system precede the first run of the system.
+    """
     rows: list[tuple] = []
+    listed_claims: set[str] = set()
     for run, name in zip(all_runs, run_names(all_runs), strict=True):
         system = run.config.model_family
-        if claimed := claims.CLAIMED_TRAINING.get(system):
+        claimed = claims.CLAIMED_TRAINING.get(system)
+        if claimed and system not in listed_claims:
+            listed_claims.add(system)
             keys = ("accuracy", "loss", "val_accuracy", "val_loss")
             values = [claimed.get(key) for key in keys]
             rows.append((f"{system}, claimed", claims.CLAIMED_EPOCHS[system], *values))
@@ -89,7 +95,7 @@ def training(all_runs: Sequence[Run]) -> Table:
 def head_scores(result: Mapping, head: str) -> Table:
     """Build the table of a head's classification metrics, not its share metrics, with intervals."""
     rows = [
-        (section, values["faces"], metric, *values[metric].values())
+        (section, values["faces"], metric, *_value_and_interval(values[metric]))
         for section, values in result["heads"][head].items()
         if section not in SHARE_SECTIONS
         for metric in LABEL_METRICS
@@ -135,6 +141,8 @@ def per_class(run: Run, head: str) -> Table:
 def comparison(all_runs: Sequence[Run]) -> Table:
     """Build the table that compares runs by their accuracy on FER2013's labels and their cost.
 
+    Runs without a score on FER2013's labels are omitted.
+
     Raises:
         UserError: A run occurs twice or is not evaluated, or the runs were evaluated on different
             data or splits, or with different options.
@@ -172,12 +180,13 @@ def comparison(all_runs: Sequence[Run]) -> Table:
 def _evaluation(result: Mapping) -> tuple[str, str, int, str]:
     """Return split, test-time augmentation, number of excluded faces and dataset of an evaluation.
 
-    Runs can be compared if these are equal. Runs with protocols that mix the splits can be compared
-    with each other, but not with runs on the dataset's own splits; the table shows the protocol.
+    Runs can be compared if these are equal. Runs with protocols that split the dataset anew can be
+    compared with each other, but not with runs on the dataset's own splits; the table shows the
+    protocol.
     """
     data = result["data"]
     uses_dataset_splits = result["protocol"].startswith(("official", "as the data is split"))
-    # Protocols that mix the splits evaluate faces of all splits.
+    # With other protocols, the evaluated faces can come from several splits.
     splits = [data["split"]] if uses_dataset_splits else sorted(data["sha256"])
     digests = " ".join(str(data["sha256"].get(split))[:12] for split in splits)
     excluded = data.get("excluded", {}).get("faces", 0)
@@ -206,7 +215,10 @@ def paired(all_runs: Sequence[Run]) -> Table | None:
         same_faces = np.array_equal(baseline_predictions["rows"], predictions["rows"])
         if same_faces and protocols.evaluation_set(run.result()) == evaluation_set:
             differences = scores.paired_differences(predictions, baseline_predictions)
-            rows += [(name, metric, *values.values()) for metric, values in differences.items()]
+            rows += [
+                (name, metric, *_value_and_interval(difference))
+                for metric, difference in differences.items()
+            ]
     caption = (
         f"Each metric minus that of {baseline_name}, paired by face. If the 95 % interval over "
         "faces excludes 0, the difference is significant for these two runs. Two runs "
@@ -219,7 +231,8 @@ def proportions(result: Mapping) -> Table | None:
     """Build the table of the scores of predicted shares; None without votes."""
     rows = [
         (
-            head_title(head), sections["proportions"]["faces"], metric, *values.values(),
+            head_title(head), sections["proportions"]["faces"], metric,
+            *_value_and_interval(values),
             sections.get("sampling_floor", {}).get(metric, {}).get("value"),
         )
         for head, sections in result["heads"].items()
@@ -233,6 +246,10 @@ def proportions(result: Mapping) -> Table | None:
         "same shares against votes that are drawn from them, as many per face as in FER+."
     )
     return Table(caption, columns, rows) if rows else None
+
+
+def _value_and_interval(score: Mapping[str, float]) -> tuple[float, float, float]:
+    return score["value"], score["low"], score["high"]
 
 
 def head_title(head: str) -> str:
