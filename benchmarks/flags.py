@@ -33,8 +33,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     val = data.load(parser.parse_args().data)["val"]
-    has_votes, shares = data.seven_shares(val.votes)
-    faces = val.faces[has_votes]
+    has_enough_votes, shares = data.seven_shares(val.votes)
+    faces = val.faces[has_enough_votes]
     classify = Classifier(weights.model("default"))
     # Name -> function from a (48, 48) uint8 face to a degraded one.
     degradations = {"unchanged": lambda face: face}

@@ -116,13 +116,13 @@ def evaluate(detect: Detector, val: data.Samples, composed: list[scenes.Scene]) 
     label_classifier = Classifier(weights.model("default-labels"))
     crops = collect_crops(detect, composed)
     labels = val.labels[crops.indices]
-    has_votes, shares = data.seven_shares(val.votes[crops.indices])
+    has_enough_votes, shares = data.seven_shares(val.votes[crops.indices])
 
     def measure(name: str, faces: np.ndarray, selected: np.ndarray) -> dict:
         predicted = restrict_labels(
-            vote_classifier(faces[has_votes & selected]), EMOTIONS_AND_CONTEMPT, EMOTIONS
+            vote_classifier(faces[has_enough_votes & selected]), EMOTIONS_AND_CONTEMPT, EMOTIONS
         )
-        target = shares[selected[has_votes]]
+        target = shares[selected[has_enough_votes]]
         scores = {
             "faces": int(selected.sum()),
             "accuracy": float(

@@ -56,8 +56,8 @@ def recalls(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
 
 def kl_divergence(probabilities: np.ndarray, votes: np.ndarray) -> float:
     """Return the mean KL divergence of (N, 7) probabilities from the vote shares in nats."""
-    has_votes, shares = data.seven_shares(votes)
-    return float(metrics.kl_divergence(shares, probabilities[has_votes]).mean())
+    has_enough_votes, shares = data.seven_shares(votes)
+    return float(metrics.kl_divergence(shares, probabilities[has_enough_votes]).mean())
 
 
 def main() -> None:

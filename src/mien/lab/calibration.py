@@ -155,12 +155,12 @@ def choose_label_head_weight(logits: Tensor, votes: np.ndarray) -> float:
         One of `LABEL_HEAD_WEIGHTS`.
     """
     targets = torch.as_tensor(data.shares(votes))
-    rated, vote_shares = data.seven_shares(votes)
+    has_enough_votes, vote_shares = data.seven_shares(votes)
 
     def divergence(label_head_weight: float) -> float:
         calibrated = cross_validate(mix_heads(logits, label_head_weight), targets)
         emotion_shares = restrict_labels(
-            calibrated.softmax(1).numpy()[rated], EMOTIONS_AND_CONTEMPT, EMOTIONS
+            calibrated.softmax(1).numpy()[has_enough_votes], EMOTIONS_AND_CONTEMPT, EMOTIONS
         )
         return float(metrics.kl_divergence(vote_shares, emotion_shares).mean())
 

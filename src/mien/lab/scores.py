@@ -29,8 +29,10 @@ BINNED_METRICS = (
 )  # fmt: skip
 """Metrics whose interval is a basic bootstrap interval, because resampling biases them upward."""
 
-SAMPLING_FLOOR_REPEATS = 100
-"""Number of simulations of the votes for the sampling floor."""
+MAX_SAMPLING_FLOOR_REPEATS = 100
+"""Maximum number of simulations of the votes for the sampling floor.
+
+There are only `resamples` simulations if that is fewer."""
 
 
 def score(
@@ -51,7 +53,8 @@ def score(
 
     Returns:
         Section -> scores. Each score is `{"value", "low", "high"}` with the 95 % interval over
-        faces; `per_class` and `confusion` have no intervals. Sections without faces are missing,
+        faces or, in `sampling_floor`, the 95 % range over simulations. `faces`, the number of
+        faces, `per_class` and `confusion` have no intervals. Sections without faces are missing,
         for example those of FER+ if there are no votes. The sections:
 
         - `fer2013`: against the labels. With `train`, also `fer2013_without_duplicates` and
@@ -91,16 +94,17 @@ def share_scores(
         The sections, for the faces with enough votes (see `data.seven_shares`); an empty dictionary
         if there are none.
     """
-    rated, shares = data.seven_shares(votes)
-    if not rated.any():
+    has_enough_votes, shares = data.seven_shares(votes)
+    if not has_enough_votes.any():
         return {}
-    predicted, vote_counts = predicted[rated], votes[rated][:, : len(EMOTIONS)].sum(1)
-    estimate = partial(estimate_with_interval, resamples=resamples, clusters=clusters[rated])
+    predicted, clusters = predicted[has_enough_votes], clusters[has_enough_votes]
+    vote_counts = votes[has_enough_votes, : len(EMOTIONS)].sum(1)
+    estimate = partial(estimate_with_interval, resamples=resamples, clusters=clusters)
     scores = {name: estimate(metric, predicted, shares) for name, metric in SHARE_METRICS.items()}
     return {
         "proportions": {"faces": len(predicted), **scores},
         "sampling_floor": _sampling_floor(
-            predicted, vote_counts, min(resamples, SAMPLING_FLOOR_REPEATS)
+            predicted, vote_counts, min(resamples, MAX_SAMPLING_FLOOR_REPEATS)
         ),
     }
 
@@ -148,9 +152,9 @@ def per_face_scores(predictions: Mapping[str, np.ndarray]) -> dict[str, np.ndarr
         has_majority = truth >= 0
         correct = predictions["votes"].argmax(1) == truth
         scores["FER+ accuracy"] = correct[has_majority].astype(float)
-        rated, shares = data.seven_shares(predictions["raters"])
+        has_enough_votes, shares = data.seven_shares(predictions["raters"])
         predicted_shares = restrict_labels(
-            predictions["votes"][rated], EMOTIONS_AND_CONTEMPT, EMOTIONS
+            predictions["votes"][has_enough_votes], EMOTIONS_AND_CONTEMPT, EMOTIONS
         )
         scores["KL divergence, nats"] = metrics.kl_divergence(shares, predicted_shares)
     return {name: values for name, values in scores.items() if len(values)}
@@ -201,7 +205,9 @@ def label_scores(
         clusters: (N,) cluster ids, as for `metrics.interval`; None to resample each face alone.
 
     Returns:
-        Metric name -> value and interval, or numbers without an interval.
+        Metric name -> `{"value", "low", "high"}`. Without intervals: `faces`, the number of faces;
+        `per_class`, class name -> metric of `metrics.per_class` -> value; and `confusion`, K lists
+        of K counts, whose rows are the true classes.
     """
     estimate = partial(estimate_with_interval, resamples=resamples, clusters=clusters)
     class_count = len(class_names)

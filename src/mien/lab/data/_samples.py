@@ -105,8 +105,9 @@ def seven_shares(votes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         float64, the shares of the M faces that have.
     """
     counts = votes[:, :7].astype(np.float64)
-    has_enough = counts.sum(1) >= MIN_VOTES
-    return has_enough, counts[has_enough] / counts[has_enough].sum(1, keepdims=True)
+    has_enough_votes = counts.sum(1) >= MIN_VOTES
+    counts = counts[has_enough_votes]
+    return has_enough_votes, counts / counts.sum(1, keepdims=True)
 
 
 def majority(votes: np.ndarray) -> np.ndarray:
