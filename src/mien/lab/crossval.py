@@ -31,8 +31,9 @@ def crossval(base: Config, root: Path, out: Path, on_progress: RunProgress) -> d
 
     Returns:
         A description of the experiment; `folds`, the metrics of each fold; `fold_statistics`, their
-        mean and sample standard deviation; and `pooled`, the label scores over the held-out faces
-        of all folds together; their intervals resample each face alone.
+        mean and sample standard deviation; and `pooled`, the result of `scores.label_scores` for
+        the held-out faces of all folds together. Unlike in `mien evaluate`, its bootstrap intervals
+        resample duplicates independently.
 
     Raises:
         UserError: The protocol has no folds, or a training fails.

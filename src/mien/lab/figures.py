@@ -76,12 +76,12 @@ def training_curves(
 
 
 def confusion(matrix: np.ndarray, labels: Sequence[str], *, normalize: bool) -> Figure:
-    """Draw a confusion matrix, colored by the fraction of each true class.
+    """Draw a confusion matrix, colored by the fractions of the faces of each true class.
 
     Args:
         matrix: (K, K) counts; rows are true classes.
         labels: The K class names.
-        normalize: Write fractions of each true class into the cells, instead of counts.
+        normalize: Write these fractions into the cells, instead of counts.
     """
     fractions = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     figure, axes = _axes(5.6, 5.0)

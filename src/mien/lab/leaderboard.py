@@ -30,7 +30,9 @@ RESULT_KEYS = {"heads", "data", "protocol", "tta", "provenance"}
 """Keys by which result files are recognized among other JSON files."""
 
 Score = dict[str, float]
-"""A score: `value`, its interval from `low` to `high`, and for several seeds `sd` over seeds."""
+"""A score: `value`, and the ends of its 95 % bootstrap interval over faces, `low` and `high`.
+
+For several seeds, these are means over the seeds, and `sd` is the standard deviation of `value`."""
 
 
 @dataclass(slots=True)
@@ -57,7 +59,7 @@ class Row:
         return claims.SYSTEMS.get(family) or claims.PublishedSystem(self.model, None)
 
     def metric(self, section: str, name: str) -> Score:
-        """Return a metric averaged over seeds; empty unless all results have it.
+        """Return a metric and its interval, averaged over seeds; empty unless all results have it.
 
         Args:
             section: Group of scores, such as `fer2013`, `ferplus_majority` or `proportions`.
@@ -136,7 +138,7 @@ def _read_times(path: Path) -> dict[str, dict]:
 def _check_one_evaluation_set(
     data_by_evaluation_set: Mapping[tuple[str, ...], str], folder: Path
 ) -> None:
-    """Raise a `UserError` for several evaluation sets, given as keys with the name of the data."""
+    """Raise a `UserError` if there are several `protocols.evaluation_set` -> name of the data."""
     if len(data_by_evaluation_set) > 1:
         listed = "; ".join(
             _describe_evaluation_set(key, name)
@@ -151,7 +153,7 @@ def _check_one_evaluation_set(
 def _key_and_empty_row(result: Mapping, times: Mapping) -> tuple[str, Row]:
     """Return a key that results of the same row share, and a new row without results."""
     config = dict(result["provenance"].get("config") or {})
-    if "training" not in result or "model" not in config:
+    if "training" not in result or "model" not in config:  # of a model file, not of a run
         return result["name"], Row(result["name"], config)
     config = to_json(Config()) | config  # results may be older than some fields
     config["model"] = _full_name(config["model"])

@@ -34,8 +34,8 @@ def compute_losses(
         batch: The faces with their targets and loss weights.
         config: Config of the training, with the weights of the losses.
         teachers: Teachers to distill; they are called with `batch.faces`.
-        stored_targets: Head -> (B, classes) mean probabilities of the teachers. If they are given,
-            the teachers are not called.
+        stored_targets: Head -> (B, classes) mean probabilities of the teachers, which are then not
+            called; None or empty to call them.
 
     Returns:
         The loss to minimize, and [label loss, vote loss, label accuracy], all scalars. Faces
@@ -82,6 +82,13 @@ def distillation_loss(
 
     The heads are weighted by `label_weight` and `vote_weight`. The factor temperature ** 2 keeps
     the size of the gradients independent of the temperature (Hinton et al. 2015).
+
+    Args:
+        label_logits: (B, 7) logits of the student.
+        vote_logits: (B, 8) logits of the student.
+        targets: Head -> (B, classes) mean probabilities of the teachers at the temperature, as
+            returned by `teacher_targets`.
+        config: Config of the training, with the temperature and the weights.
     """
     temperature = config.teacher_temperature
     label_loss = F.cross_entropy(label_logits / temperature, targets["labels"])
@@ -91,7 +98,7 @@ def distillation_loss(
 
 
 def use_bfloat16(config: Config, device: torch.device) -> bool:
-    """Whether to compute in bfloat16; for "auto", whether the hardware accelerates bfloat16."""
+    """Whether to compute in bfloat16; for "auto", True on CUDA GPUs and on CPUs with AMX."""
     if config.precision != "auto":
         return config.precision == "bfloat16"
     return device.type == "cuda" or (device.type == "cpu" and torch.cpu._is_amx_tile_supported())

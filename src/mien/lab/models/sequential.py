@@ -51,7 +51,7 @@ ABLATIONS = {"full": {"no batch norm": "plain"}, "slim": {"no batch norm": "slim
 DENSE_WIDTHS = (512, 256, 128)
 
 FINAL_SIZE = 5
-"""Width and height of the last feature map for faces of 48 pixels."""
+"""Width and height of the last feature map; that of faces under 42 pixels is resized to it."""
 
 
 def convolution(width_in: int, width: int, padding: int, norm: bool) -> list[nn.Module]:
