@@ -31,7 +31,7 @@ SECTION = TRAINING
               "nats. Default without --data: 0.")  # fmt: skip
 @click.option("--precision", default="float32", show_default=True,
               help="Data type in the file: float32, float16, int8-weights (8-bit weights) or int8 "
-              "(8-bit weights and activations).")  # fmt: skip
+              "(8-bit weights and activations; needs --data).")  # fmt: skip
 def export(
     runs: tuple[Path, ...],
     out: Path,

@@ -20,9 +20,9 @@ SECTION = TRAINING
 def leaderboard(results: Path, out: Path | None) -> None:
     """Compare systems by claimed and measured accuracy, and cost.
 
-    RESULTS is a folder of result files from mien evaluate --out with the same protocol and split
-    (default: results/leaderboard). This command does not need torch; pip install '.[report]' is
-    enough.
+    RESULTS is a folder of result files from mien evaluate --out (default: results/leaderboard), all
+    for the same data, split, protocol and test-time augmentation. pip install '.[report]' is
+    enough, unless a result names a network without its variant, such as vgg19 for vgg19-bn.
 
     \b
         mien leaderboard

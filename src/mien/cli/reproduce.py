@@ -8,7 +8,7 @@ import click
 
 from mien.cli._imports import lab, terminal
 from mien.cli._sections import TRAINING
-from mien.cli._shared_options import DATA_OPTION, OUT_OPTION, SET_OPTION
+from mien.cli._shared_options import DATA_OPTION, OUT_OPTION
 from mien.cli._training_progress import training_progress
 
 SECTION = TRAINING
@@ -18,10 +18,12 @@ SECTION = TRAINING
 @click.argument("names", nargs=-1, required=True, metavar="TABLE_OR_FIGURE...")
 @DATA_OPTION
 @OUT_OPTION
-@SET_OPTION
+@click.option("--set", "changes", multiple=True, metavar="FIELD=VALUE",
+              help="Change a field of every system's config; can be repeated.")  # fmt: skip
 @click.option("--variant", default="common", show_default=True,
-              help="Training settings: common (the same for all systems), paper (those of the "
-              "authors, as far as published) or slim (common, with small networks).")  # fmt: skip
+              help="Training settings: common (mostly the same for all systems), paper (those of "
+              "the authors, as far as published) or slim (common, with small "
+              "networks).")  # fmt: skip
 @click.option("--related", is_flag=True,
               help="Also train the ten related systems of table5.")  # fmt: skip
 def reproduce(

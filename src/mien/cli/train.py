@@ -20,7 +20,7 @@ SECTION = TRAINING
 @click.option("--out", type=click.Path(path_type=Path), required=True,
               help="Run folder. An unfinished run in it is resumed.")  # fmt: skip
 @SET_OPTION
-@click.option("--device", help="cpu, cuda or mps (default: a GPU if available, otherwise the CPU).")
+@click.option("--device", help="cpu, cuda or mps (default: cuda if available, otherwise cpu).")
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=float("inf"),
               help="Time limit in minutes. If the epochs would take longer, fewer are trained, and "
               "the learning-rate schedule is shortened to match.")  # fmt: skip
@@ -39,7 +39,8 @@ def train(
     RECIPE is the name of a recipe or the config.json of a run. There are the recipes default, tiny,
     common, vgg19, sequential and hybrid, and others such as vgg19-paper, which have the settings of
     a network's authors, as far as known. docs/training.md lists all recipes, fields and models.
-    Training uses the train split of --data.
+    The training set is the train split of --data, unless the recipe's protocol splits the data
+    differently, as in vgg19-paper.
 
     \b
         mien train default --data fer2013/ --out runs/default
