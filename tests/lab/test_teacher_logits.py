@@ -72,7 +72,8 @@ def test_later_epochs_do_not_overwrite_stored_targets(root, teachers, store):
     state, stored = training_state.create(config, CPU), teacher_logits.StoredLogits(config, samples)
     step = Step(state.model, state, batches.to_device(samples, config, CPU), config, [])
     expected = {head: targets.clone() for head, targets in stored.targets(0).items()}
-    for state.epoch in range(3):
+    for epoch in range(3):
+        state.epoch = epoch
         step.start_epoch(train.epoch_inputs(state, config, lr_schedule.NO_LIMIT, step, stored))
     for head, targets in stored.targets(0).items():
         assert torch.equal(targets, expected[head])
@@ -140,7 +141,7 @@ def test_teachers_are_checked_even_if_the_config_is_that_of_a_student(root, teac
         teacher_logits.store(config, root, tmp_path / "store", teachers, 1)
 
 
-def test_a_run_with_stored_logits_has_its_config(root, teachers, store, tmp_path):
+def test_config_with_stored_logits_is_read_back_unchanged(root, teachers, store, tmp_path):
     config = student(teachers, teacher_logits=str(store))
     run = train.fit(config, root, tmp_path / "run", device="cpu")
     assert runs.open_run(run.folder).config == config
@@ -157,5 +158,9 @@ def test_teachers_get_no_domain_randomization(root, teachers, store, tmp_path):
     teacher_logits.store(replace(TINY, domain_randomization=1.0), root, folder, teachers[:1], 1)
     file = "t0/epoch-000.npy"
     assert np.array_equal(np.load(folder / file), np.load(store / file))
+
+
+def test_domain_randomization_with_teachers_needs_stored_logits(teachers):
+    """Teachers that run with every batch would receive the randomized faces."""
     with pytest.raises(UserError, match="domain_randomization"):
         checked(student(teachers, domain_randomization=0.5))

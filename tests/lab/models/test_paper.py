@@ -47,7 +47,7 @@ def test_sequential_has_half_the_dropout_after_blocks():
 
 
 @pytest.mark.parametrize("side", [42, 44, 48])
-def test_sequential_resizes_no_maps_from_42_pixels_on(side):
+def test_sequential_does_not_resize_the_last_map_of_faces_of_42_pixels_or_more(side):
     shapes = []
     model = uninitialized("sequential-slim")
     (pool,) = layers(model, nn.AdaptiveAvgPool2d)
