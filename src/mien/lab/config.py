@@ -34,8 +34,9 @@ class Config:
         init_from: Run folder whose weights initialize the network; empty for new weights.
         input_size: Width and height in pixels of the central crop that the network receives.
             FER2013's faces have 48.
-        initial_size: Size of the crop in the first epochs with progressive resizing, a multiple
-            of 4. It grows to `input_size` over two thirds of the epochs. 0 disables resizing.
+        initial_size: Width and height in pixels to which the crop is resized in the first epoch,
+            a multiple of 4 from 8. They grow to `input_size` over two thirds of the epochs
+            (progressive resizing). 0 disables resizing.
         dropout: Probability of dropout; where it applies depends on the model.
         label_weight: Weight of the loss on FER2013 labels; 0 disables it.
         vote_weight: Weight of the loss on FER+ votes; 0 disables it.
