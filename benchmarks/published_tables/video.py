@@ -74,6 +74,10 @@ def replaced_people() -> str:
         [
             ("replaced or swapped", _new_ids(rows["people"], "in the same frame")),
             (
+                "replaced during an absence",
+                _new_ids(rows["absent_and_replaced"], "when they appear"),
+            ),
+            (
                 "dissolved into another face, without motion",
                 _new_ids(rows["dissolving_stills"], "by the end"),
             ),
@@ -82,8 +86,8 @@ def replaced_people() -> str:
                 _new_ids(rows["dissolving_people"], "by the end"),
             ),
             (
-                "hands, turning heads, expressions, focus, passers-by, motion of the camera, "
-                "changes of the light",
+                "hands, turning heads, expressions, focus, returning faces, passers-by, motion of "
+                "the camera, changes of the light",
                 f"wrong new ids: {wrong_ids:.0f} in "
                 f"{result['minutes_without_replacement']:.0f} minutes",
             ),

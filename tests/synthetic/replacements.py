@@ -68,6 +68,16 @@ def dissolving_stills(rng: np.random.Generator, seconds: float) -> Iterator[Fram
     return _dissolves(rng, seconds, lambda _: 0.0)
 
 
+def absent_and_replaced(rng: np.random.Generator, seconds: float) -> Iterator[Frame]:
+    """A person who disappears for 0.4 to 1.2 seconds, after which another one is at the place."""
+    return _absences(rng, seconds, returns=False)
+
+
+def absent_and_returned(rng: np.random.Generator, seconds: float) -> Iterator[Frame]:
+    """Like `absent_and_replaced`, but the same person is back."""
+    return _absences(rng, seconds, returns=True)
+
+
 def hand(rng: np.random.Generator, seconds: float) -> Iterator[Frame]:
     """A hand that moves in front of a face, stays for up to a second or passes, and leaves."""
     scene = random_scene(rng)
@@ -171,6 +181,22 @@ def focus_pull(rng: np.random.Generator, seconds: float) -> Iterator[Frame]:
         yield add_noise(cv2.GaussianBlur(scene(t), (0, 0), sigma), rng), t, []
 
 
+def _absences(rng: np.random.Generator, seconds: float, *, returns: bool) -> Iterator[Frame]:
+    scene = random_scene(rng)
+    person = _person_at(rng, SIZE[0] / 2, rng.uniform(40, 100))
+    gone, back = (float(t) for t in np.cumsum(rng.uniform((0.6, 0.4), (1.6, 1.2))))
+    for k in range(round(seconds * FPS)):
+        t = k / FPS
+        replaced = []
+        if t >= back:
+            gone, back = (float(t) for t in t + np.cumsum(rng.uniform((0.6, 0.4), (1.6, 1.2))))
+            if not returns:
+                person = Person(random_sprite(rng), person.x, person.y, person.side)
+                replaced = [person.x(t)]
+        scene.people = [person] if t < gone else []
+        yield add_noise(scene(t), rng), t, replaced
+
+
 def _dissolves(
     rng: np.random.Generator, seconds: float, scene_time: Callable[[float], float]
 ) -> Iterator[Frame]:
@@ -226,16 +252,9 @@ def _turned(sprite: np.ndarray, degrees: float) -> np.ndarray:
 
 KINDS: dict[str, Callable[[np.random.Generator, float], Iterator[Frame]]] = {
     make.__name__: make
-    for make in (
-        people,
-        hand,
-        head_turn,
-        dissolving_people,
-        dissolving_stills,
-        expression,
-        focus_pull,
-    )
-}
+    for make in (people, hand, head_turn, dissolving_people, dissolving_stills, expression,
+                 focus_pull, absent_and_replaced, absent_and_returned)
+}  # fmt: skip
 """Kind of clip -> function from random generator and seconds to its frames."""
 
 

@@ -134,7 +134,10 @@ ABSENCES = ((2.0, 2.7), (5.0, 10.0))
 
 
 def leaving(setup: ScenarioInput) -> list[Actor]:
-    """One face stays; another leaves to the right twice, at `ABSENCES`."""
+    """One face stays; another leaves to the right twice, at `ABSENCES`.
+
+    Its image does not change, because the images of an actor are of several persons.
+    """
     visible_position = setup.wander(0.68, 0.5, 40, 90)
 
     def position(t: float) -> tuple[float, float, float]:
@@ -143,7 +146,10 @@ def leaving(setup: ScenarioInput) -> list[Actor]:
         fraction = max(0.0, 1 - distance / 0.8) ** 2
         return x + fraction * (setup.width + side / 2 - x), y, side
 
-    return [setup.actor(0, setup.wander(0.25, 0.5, 40, 90)), setup.actor(1, position)]
+    return [
+        setup.actor(0, setup.wander(0.25, 0.5, 40, 90)),
+        setup.actor(1, position, interval=None),
+    ]
 
 
 def growing(setup: ScenarioInput) -> list[Actor]:

@@ -63,7 +63,24 @@ def test_most_people_who_dissolve_into_others_have_new_ids_by_the_end(detect):
     assert new_ids >= 0.5 * dissolved
 
 
-@pytest.mark.parametrize("kind", ["hand", "head_turn", "expression"])
+def test_most_people_who_replace_an_absent_face_have_new_ids(detect):
+    replaced_count = new_ids = 0
+    for seed in range(3):
+        before, is_pending = None, False
+        clip = replacements.frames("absent_and_replaced", seed, seconds=8)
+        for ids, replaced in ids_by_center(detect, clip):
+            is_pending = is_pending or bool(replaced)
+            (now,) = ids.values() if len(ids) == 1 else (None,)
+            if now is not None and is_pending:
+                replaced_count += 1
+                new_ids += now != before
+                is_pending = False
+            before = before if now is None else now
+    assert replaced_count >= 6
+    assert new_ids >= 0.6 * replaced_count
+
+
+@pytest.mark.parametrize("kind", ["hand", "head_turn", "expression", "absent_and_returned"])
 def test_nothing_that_happens_to_one_face_is_taken_for_another_person(detect, kind, monkeypatch):
     clips = [list(replacements.frames(kind, seed, seconds=6)) for seed in range(2)]
 
@@ -73,5 +90,6 @@ def test_nothing_that_happens_to_one_face_is_taken_for_another_person(detect, ki
 
     counts = list(id_counts())
     monkeypatch.setattr(Track, "is_replaced", lambda *_: False)
+    monkeypatch.setattr(Track, "is_other_after_absence", lambda *_: False)
     monkeypatch.setattr(FaceDissolveDetector, "is_dissolved", lambda *_: False)
     assert counts == list(id_counts())

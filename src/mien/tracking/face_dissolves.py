@@ -73,7 +73,7 @@ STILL = _Limits(
     max_motion=math.inf,
     max_correlation=0.85,
     max_similarity=0.55,
-    min_side=8,
+    min_side=9,
 )
 """Looser limits for nearly exact mixtures, which only a face that does not move produces: the
 dissolve may begin or end within the window, and the boxes may differ."""

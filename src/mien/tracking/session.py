@@ -162,7 +162,7 @@ class VideoSession:
 
         Returns:
             A JSON-serializable dictionary, about 0.3 MB as text: for each face of the last seconds
-            its boxes, velocity, smoothed emotions, and up to three gray thumbnails of at most
+            its boxes, velocity, smoothed emotions, and up to five gray thumbnails of at most
             64 x 36 pixels; and gray thumbnails of the frames of the last seconds, up to 20 of
             64 x 36 and up to 17 of 128 x 72 pixels.
 

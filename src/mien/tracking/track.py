@@ -47,7 +47,16 @@ MAX_LIGHT_RATIO = 3.0
 """A change of brightness or contrast by more than this factor is a flash, not another face."""
 
 MAX_OTHER_FACE_SIMILARITY = 0.4
-"""A detection is of another face if its similarity to the latest detection is lower."""
+"""A detection is of another face if its similarity to earlier detections is lower."""
+
+EARLIER_THUMBNAILS, EARLIER_INTERVAL = 2, 0.4
+"""Number of thumbnails that are kept in addition to that of the latest detection, and minimum
+seconds between them: the last thumbnail before an absence often shows a face that is partly hidden
+or turned away."""
+
+MIN_MISSED, MIN_ABSENCE_SECONDS = 2, 0.3
+"""A face is absent if it is not found in at least this many searches and seconds. So it is not
+absent between the frames of a video with few frames per second, in which it can turn."""
 
 
 @dataclass(slots=True)
@@ -62,6 +71,9 @@ class Track:
         first_seen: Time of the first detection in seconds.
         last_seen: Time of the latest detection in seconds.
         last_thumbnail: Thumbnail of the latest detection (`Appearance.thumbnail`).
+        earlier_thumbnails: Time in seconds and thumbnail of up to `EARLIER_THUMBNAILS` detections
+            before, at least `EARLIER_INTERVAL` apart.
+        missed: Number of searches for faces since the latest detection.
         region_thumbnail: Thumbnail of the predicted box in the latest frame, with a margin; None
             at first, or if there is none (`appearance.box_thumbnail`).
         region_seconds: Time of that frame in seconds.
@@ -80,6 +92,8 @@ class Track:
     first_seen: float
     last_seen: float
     last_thumbnail: Thumbnail | None
+    earlier_thumbnails: list[tuple[float, Thumbnail]] = field(default_factory=list)
+    missed: int = 0
     region_thumbnail: Thumbnail | None = None
     region_seconds: float = 0.0
     region_similarity: float = 1.0
@@ -102,6 +116,8 @@ class Track:
             "first_seen": self.first_seen,
             "last_seen": self.last_seen,
             "last_thumbnail": self.last_thumbnail and self.last_thumbnail.to_text(),
+            "earlier_thumbnails": [(t, thumb.to_text()) for t, thumb in self.earlier_thumbnails],
+            "missed": self.missed,
             "region_thumbnail": self.region_thumbnail and self.region_thumbnail.to_text(),
             "region_seconds": self.region_seconds,
             "region_similarity": self.region_similarity,
@@ -121,6 +137,8 @@ class Track:
             state["first_seen"],
             state["last_seen"],
             last and Thumbnail.from_text(last),
+            [(t, Thumbnail.from_text(text)) for t, text in state["earlier_thumbnails"]],
+            state["missed"],
             expected and Thumbnail.from_text(expected),
             state["region_seconds"],
             state["region_similarity"],
@@ -176,9 +194,19 @@ class Track:
             and similarity(now, before) < MAX_OTHER_FACE_SIMILARITY
         )
 
+    def is_other_after_absence(self, appearance: Appearance, seconds: float) -> bool:
+        """Return whether a detection after an absence looks like another face."""
+        is_absent = self.missed >= MIN_MISSED and seconds - self.last_seen >= MIN_ABSENCE_SECONDS
+        now = appearance.thumbnail
+        if not is_absent or self.last_thumbnail is None or now is None:
+            return False
+        before = [self.last_thumbnail, *(thumbnail for _, thumbnail in self.earlier_thumbnails)]
+        return all(similarity(now, thumbnail) < MAX_OTHER_FACE_SIMILARITY for thumbnail in before)
+
     def update(self, box: np.ndarray, appearance: Appearance, seconds: float) -> None:
         """Add a detection: set the box, and correct velocity (alpha-beta filter) and appearance."""
-        self.last_thumbnail = appearance.thumbnail
+        self._update_thumbnails(appearance)
+        self.missed = 0
         elapsed = max(seconds - self.last_seen, 1e-3)
         error = box - (self.box + self.velocity * elapsed)
         weight = 1 - math.exp(-elapsed / UPDATE_TIME_CONSTANT)
@@ -193,6 +221,13 @@ class Track:
         self.mean_coarse = normalized(
             (1 - APPEARANCE_GAIN) * self.mean_coarse + APPEARANCE_GAIN * appearance.coarse
         )
+
+    def _update_thumbnails(self, appearance: Appearance) -> None:
+        last_kept = self.earlier_thumbnails[-1][0] if self.earlier_thumbnails else -math.inf
+        if self.last_thumbnail is not None and self.last_seen - last_kept >= EARLIER_INTERVAL:
+            self.earlier_thumbnails.append((self.last_seen, self.last_thumbnail))
+            del self.earlier_thumbnails[:-EARLIER_THUMBNAILS]
+        self.last_thumbnail = appearance.thumbnail
 
 
 def encode(box: Box) -> np.ndarray:

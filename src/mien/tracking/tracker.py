@@ -139,6 +139,7 @@ class Tracker:
         for track, k in self._match(seconds, encoded, appearances, pixels.shape, crowded):
             track.update(encoded[k], appearances[k], seconds)
             ids[k] = track.face_id
+        self._count_missed(seconds)
         for k, (box, appearance) in enumerate(zip(encoded, appearances, strict=True)):
             if ids[k] < 0:
                 ids[k] = self._next_id
@@ -160,6 +161,12 @@ class Tracker:
             else:
                 self._tracks.append(Track.begin(face.face_id, box, appearance, seconds))
             self._next_id = max(self._next_id, face.face_id + 1)
+        self._count_missed(seconds)
+
+    def _count_missed(self, seconds: float) -> None:
+        for track in self._tracks:
+            if track.last_seen < seconds:
+                track.missed += 1
 
     def _crowded(self, seconds: float) -> set[int]:
         """Return the ids of faces that were recently near another face, which may hide them."""
@@ -170,6 +177,15 @@ class Tracker:
             if _distance(a.box, b.box) < CROWDED_DISTANCE
             for face_id in (a.face_id, b.face_id)
         }
+
+    def _was_alone(self, track: Track) -> bool:
+        """Return whether no other face was near when a face was last seen."""
+        return not any(
+            other is not track
+            and track.last_seen - other.last_seen <= CROWDED_SECONDS
+            and _distance(track.box, other.box) < CROWDED_DISTANCE
+            for other in self._tracks
+        )
 
     def _end_dissolved_tracks(
         self, pixels: np.ndarray, seconds: float, boxes: Sequence[Box]
@@ -205,6 +221,8 @@ class Tracker:
                 if distance > min(BASE_DISTANCE + DISTANCE_PER_SECOND * age, MAX_DISTANCE):
                     continue
                 if track.face_id not in crowded and track.is_replaced(appearance, seconds):
+                    continue
+                if track.is_other_after_absence(appearance, seconds) and self._was_alone(track):
                     continue
                 size_change = abs(predicted[2:] - box[2:]).max()
                 dissimilarity = 1 - correlation(track.mean_coarse, appearance.coarse)
