@@ -18,23 +18,22 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 KEYS = {"Tab": (9, ""), "Enter": (13, "\r"), " ": (32, " ")}
 """Key code and typed text of the keys for which Chromium needs them."""
 
+MAX_ERROR_LENGTH = 500
+
 
 class Browser:
-    """A page in a browser: `async with Browser(url) as page`.
+    """A page in a browser: `async with Browser() as page`, then `page.goto(url)`.
 
     Args:
-        url: Page to load.
         camera: Video file (Y4M) that the camera plays; by default, Chromium's test pattern.
-        size: Width and height of the window.
-        dark: Whether to emulate a preference for dark pages.
 
     Attributes:
         errors: Uncaught exceptions, and entries of the browser's log such as failed requests, since
-            `goto` has loaded the page; each as JSON.
+            `goto` has loaded the page; each as JSON, cut to `MAX_ERROR_LENGTH` characters.
     """
 
-    def __init__(self, url="about:blank", camera=None, size=(1200, 900), dark=False):
-        self.url, self.camera, self.size, self.dark = url, camera, size, dark
+    def __init__(self, camera=None):
+        self.camera = camera
         self.errors, self._last_id, self._file_input = [], 0, None
 
     async def __aenter__(self):
@@ -62,8 +61,6 @@ class Browser:
         for domain in ("Page", "Runtime", "DOM", "Log", "Network"):
             await self.command(f"{domain}.enable")
         await self.command("Page.setInterceptFileChooserDialog", enabled=True)
-        if self.url != "about:blank":
-            await self.goto(self.url, self.size, self.dark)
         return self
 
     async def __aexit__(self, *_):
@@ -84,7 +81,7 @@ class Browser:
                 assert "error" not in message, message
                 return message["result"]
             if message.get("method") in ("Runtime.exceptionThrown", "Log.entryAdded"):
-                self.errors.append(json.dumps(message["params"])[:500])
+                self.errors.append(json.dumps(message["params"])[:MAX_ERROR_LENGTH])
             if message.get("method") == "Page.fileChooserOpened":
                 self._file_input = message["params"]["backendNodeId"]
 

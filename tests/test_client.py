@@ -104,13 +104,16 @@ def test_frames_that_are_decoded_only_locally_or_only_by_the_server_are_skipped(
     path = serving.write_video(tmp_path / "clip.mp4", 0.4)
     expected = {result.frame.number: result for result in client.stream(path)}
 
-    def frames_with_others(*arguments):
+    def differently_decoded_frames(*arguments):
+        """Omit frame 2, and number the last frame as if another one preceded it."""
         *frames, last = video.frames(*arguments)
         yield from (frame for frame in frames if frame.number != 2)
         yield replace(last, number=last.number + 1)
 
     # `video.frames` itself is not replaced, because the server uses it in the same process.
-    monkeypatch.setattr("mien.client.client.video", SimpleNamespace(frames=frames_with_others))
+    monkeypatch.setattr(
+        "mien.client.client.video", SimpleNamespace(frames=differently_decoded_frames)
+    )
     results = list(client.stream(path))
     assert [result.frame.number for result in results] == sorted({*expected} - {2, max(expected)})
     for result in results:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from benchmarks.published_tables.formats import markdown_table, percent, read_result
 
+DEFAULT_LABEL_HEAD_WEIGHT = 0.12
+"""Label-head weight of `default`, which was exported from the run `seventh-student`."""
+
 
 def other_domains() -> str:
-    """Recall for FER2013's labels on original and on randomized faces.
+    """Recall for FER2013's labels on original faces, and on faces changed to imitate other sources.
 
+    `benchmarks/other_domains.py` changes their crop, tone curve and sharpness at random.
     From results/other-domains-fourth-student.json and other-domains-seventh-student.json; in
     docs/model-card.md.
     """
@@ -16,7 +20,7 @@ def other_domains() -> str:
     scores_by_title = {
         "`fourth-student`, vote head": _at_label_head_weight(fourth_student, 0.0),
         "`fourth-student`, label-head weight 0.16": _at_label_head_weight(fourth_student, 0.16),
-        "`default`": _at_label_head_weight(seventh_student, 0.12),
+        "`default`": _at_label_head_weight(seventh_student, DEFAULT_LABEL_HEAD_WEIGHT),
         "`default-labels`, before calibration": seventh_student["label_head"],
     }
     rows = [
@@ -57,7 +61,7 @@ def flags() -> str:
 
 
 def yaw() -> str:
-    """Accuracy by yaw.
+    """Accuracy by the absolute sine of the yaw.
 
     From results/pose.json; in docs/model-card.md.
     """
@@ -65,7 +69,9 @@ def yaw() -> str:
         (span, row["faces"], percent(row["accuracy"], 1))
         for span, row in read_result("pose")["yaw"].items()
     ]
-    return markdown_table(("sine of the yaw", "PublicTest faces", "FER2013 accuracy"), rows)
+    return markdown_table(
+        ("absolute sine of the yaw", "PublicTest faces", "FER2013 accuracy"), rows
+    )
 
 
 def geometry() -> str:
@@ -108,10 +114,9 @@ def alignment() -> str:
 
 
 def pose() -> str:
-    """Detection on rotated scenes by YuNet alone and by mien, with and without the right emotion.
+    """Scenes in which YuNet alone and mien detect the face, and those with the correct emotion too.
 
-    The denominator of both fractions is the number of scenes. From results/pose.json; in
-    docs/model-card.md.
+    Each scene has one face and is rotated. From results/pose.json; in docs/model-card.md.
     """
     scenes = read_result("pose")["scenes"]
     rows = []
@@ -123,7 +128,8 @@ def pose() -> str:
             percent(yunet["correct"]), percent(mien["correct"]),
             yunet["false_boxes"], mien["false_boxes"],
         ))  # fmt: skip
-    header = (f"{scenes['faces']} scenes, rotated by", "detected: YuNet", "detected: mien",
+    header = (f"{scenes['faces']} scenes with one face, rotated by",
+              "detected: YuNet", "detected: mien",
               "detected with the correct emotion: YuNet", "detected with the correct emotion: mien",
               "false boxes: YuNet", "false boxes: mien")  # fmt: skip
     return markdown_table(header, rows)

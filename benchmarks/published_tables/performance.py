@@ -6,10 +6,12 @@ In compare.json, "before" is mien with YuNet in OpenCV, "after" mien with YuNet 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from benchmarks.published_tables.formats import markdown_table, percent, read_result
 
 DETECTION_SIDES = (640, 320)
-"""Sides of the images of the times `detection_ms` in compare.json, in the same order."""
+"""Side in pixels of the square image of each time in `detection_ms` of compare.json."""
 
 
 def cost() -> str:
@@ -25,6 +27,7 @@ def cost() -> str:
         for count in ("1 image", "50 images")
     ]
     resident_mb = memory["resident_mb"]
+    machine = _common_machine(result["environment"] for result in (speed, memory, comparison))
     rows = [
         ("`import mien`", _import_time(processes, "after")),
         ("disk space of the base installation with its dependencies",
@@ -38,11 +41,17 @@ def cost() -> str:
          f"{min(resident_mb):.0f} to {max(resident_mb):.0f} MB"),
     ]  # fmt: skip
     note = (
-        f"{speed['environment']['machine']}; medians. The percentage after faces per second is "
-        "the network's multiply-adds per second, relative to those of NumPy's float32 matrix "
-        "product with the same number of threads."
+        f"{machine}; times and speeds are medians. The percentage after faces per second is the "
+        "network's multiply-adds per second, relative to those of NumPy's float32 matrix product "
+        "with the same number of threads."
     )
     return f"{markdown_table(('', ''), rows)}\n\n{note}"
+
+
+def _common_machine(environments: Iterable[dict]) -> str:
+    """Return the machine of measurements that share a table; they must be of the same machine."""
+    (machine,) = {environment["machine"] for environment in environments}
+    return machine
 
 
 def _import_time(processes: dict, version: str) -> str:
@@ -94,9 +103,11 @@ def compare() -> str:
         ("`mien serve`, images per second, four clients",
          *(f"{result['images_per_second'][version]:.0f}" for version in ("before", "after")), ""),
     ]  # fmt: skip
+    machine = _common_machine((result["environment"], result["serve_environment"]))
     note = (
-        f"{result['environment']['machine']}; medians of alternating runs. In parentheses: time "
-        "relative to the bare script."
+        f"{machine}. The numbers of processes and of `mien serve` are medians of runs in which the "
+        "versions alternate; those of detection are medians of consecutive runs. In parentheses: "
+        "time relative to the bare script."
     )
     return f"{markdown_table(('', 'before', 'after', 'bare script'), rows)}\n\n{note}"
 

@@ -1,24 +1,24 @@
 """`mien bench`."""
 
 import json
-import time
+from types import SimpleNamespace
 
 import pytest
 
 from mien.cli import _stages
 
 
-def test_the_first_call_is_not_measured():
-    durations = iter([0.05, *[0.002] * 99])  # seconds
-    calls = []
+def test_the_first_call_is_not_measured(monkeypatch):
+    now = 0.0
+    durations = iter([9.0, 5.0, 4.0, 3.0, 2.0, 1.0])  # seconds; with the first, the median is 4
 
     def work():
-        calls.append(1)
-        time.sleep(next(durations))
+        nonlocal now
+        now += next(durations)
 
-    milliseconds = _stages.median_milliseconds(work, seconds=0.02)
-    assert 2 <= milliseconds < 20
-    assert len(calls) >= 1 + _stages.MIN_REPEATS
+    monkeypatch.setattr(_stages, "time", SimpleNamespace(perf_counter=lambda: now))
+    assert _stages.median_milliseconds(work, seconds=0) == 3000
+    assert list(durations) == []
 
 
 def test_every_stage_is_measured(tiny_model):

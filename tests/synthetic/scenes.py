@@ -78,9 +78,9 @@ def compose(
     return Scene(pixels, np.array(squares, float), indices)
 
 
-def overlap(box: np.ndarray, squares: np.ndarray) -> np.ndarray:
-    """(F,) intersection over union of one box with each of (F, 4) squares."""
-    low = np.maximum(box[:2], squares[:, :2])
-    high = np.minimum(box[:2] + box[2:], squares[:, :2] + squares[:, 2:])
+def overlap(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """(F,) intersection over union of one box with each of (F, 4) boxes."""
+    low = np.maximum(box[:2], boxes[:, :2])
+    high = np.minimum(box[:2] + box[2:], boxes[:, :2] + boxes[:, 2:])
     inside = np.prod(np.clip(high - low, 0, None), 1)
-    return inside / (box[2] * box[3] + np.prod(squares[:, 2:], 1) - inside)
+    return inside / (box[2] * box[3] + np.prod(boxes[:, 2:], 1) - inside)

@@ -66,9 +66,9 @@ def match_boxes(
 
 
 def _overlaps(truth: Boxes, predictions: Boxes) -> np.ndarray:
-    """Intersection over union of T true and F predicted boxes: (T, F)."""
-    squares = np.array(list(predictions.values()), float).reshape(-1, 4)
-    rows = [overlap(np.array(box, float), squares) for box in truth.values()]
+    """Intersection over union of N true and M predicted boxes: (N, M)."""
+    predicted_boxes = np.array(list(predictions.values()), float).reshape(-1, 4)
+    rows = [overlap(np.array(box, float), predicted_boxes) for box in truth.values()]
     return np.array(rows).reshape(len(truth), len(predictions))
 
 

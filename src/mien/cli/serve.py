@@ -42,9 +42,9 @@ SECTION = SERVER
               "option, the token is read from $MIEN_TOKEN; if that is not set, none is "
               "required.")  # fmt: skip
 @click.option("--allow-host", multiple=True, metavar="NAME",
-              help="Accept requests whose Host header is NAME, such as the name of a proxy. Only "
-              "these names, --host and localhost are then accepted. By default, any name is "
-              "accepted, unless only this machine can connect. Can be repeated.")  # fmt: skip
+              help="Accept requests whose Host header is NAME, such as the name of a proxy, "
+              "besides --host and localhost. By default, any name is accepted if other machines "
+              "can connect, otherwise only --host and localhost. Can be repeated.")  # fmt: skip
 @click.option("--allow-origin", multiple=True, metavar="ORIGIN",
               help="Let web pages of this origin, such as https://example.org, use the server "
               "(CORS). Can be repeated.")  # fmt: skip

@@ -70,15 +70,15 @@ def may_reset_timestamps(container: Any) -> bool:
 
 
 def reason(error: Exception) -> str:
-    """Return the description of an error of FFmpeg, in lower case and without a final period.
+    """Return the `strerror` of an error, otherwise its message, in lower case.
 
-    For other errors, it is their message.
+    A final period is removed.
     """
     return str(getattr(error, "strerror", None) or error).rstrip(".").lower()
 
 
 def video_stream(container: Any) -> Any | None:
-    """Return the video stream that a player shows: the default, else the largest one.
+    """Return the video stream that a player shows: the default, else the largest; None if none.
 
     Cover art and chapter thumbnails are never chosen. Streams with a single frame, and those
     without a decoder, are chosen only if there is no other stream.
@@ -88,7 +88,10 @@ def video_stream(container: Any) -> Any | None:
 
 
 def audio_stream(container: Any) -> Any | None:
-    """Return the audio stream that a player plays: the default, else that with most channels."""
+    """Return the audio stream that a player plays: the default, else that with most channels.
+
+    None if there is no audio stream.
+    """
     return _preferred(container.streams.audio, lambda context: context.channels)
 
 

@@ -251,7 +251,9 @@ async def _parse_image_form(headers: Headers, body: bytes, settings: Settings) -
     async def parts() -> AsyncGenerator[bytes, None]:
         yield body
 
-    files = await parse_form(headers, parts(), InMemoryFormParser, settings.max_images_per_request)
+    files = await parse_form(
+        headers, parts(), InMemoryFormParser, max_files=settings.max_images_per_request
+    )
     images: list[NamedImage] = []
     for file in files:
         with file.file:

@@ -79,9 +79,10 @@ async def receive_video(
 
 
 async def progress_events(job: Job, shutdown_event: asyncio.Event) -> AsyncIterator[str]:
-    """Yield server-sent events: `progress` at once and after each change, then one `end`.
+    """Yield server-sent events about a job, and keep-alive comments in long pauses.
 
-    In long pauses, keep-alive comments are yielded.
+    `progress` is yielded at once and after each change until the job ends, then `end`. If the job
+    has already ended, the only event is `end`.
 
     Args:
         job: Job whose record is the data of each event.
@@ -144,7 +145,7 @@ async def _write_parts(parts: AsyncGenerator[bytes, None], job: Job) -> None:
 
 async def _receive_form(request: Request, parts: AsyncGenerator[bytes, None], job: Job) -> None:
     # While the file arrives, Starlette stores it in an unnamed temporary file.
-    (file,) = await request_bodies.parse_form(request.headers, parts, MultiPartParser, 1)
+    (file,) = await request_bodies.parse_form(request.headers, parts, MultiPartParser, max_files=1)
     job.name = request_bodies.clean_file_name(file.filename or "") or job.name
     await asyncio.to_thread(_copy_upload, file, job)
 

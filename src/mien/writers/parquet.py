@@ -1,4 +1,4 @@
-"""Write the same table as `csv.py` as Parquet with typed columns, for pandas, Polars and DuckDB."""
+"""Write the table of `csv.py` with typed columns as Parquet, for pandas, Polars and DuckDB."""
 
 from __future__ import annotations
 
@@ -23,8 +23,13 @@ BATCH_ROWS = 4096
 def open_writer(path: Path, *, resume: bool = False) -> AbstractContextManager[ResultWriter]:
     """Open a writer for a `.parquet` file.
 
+    Args:
+        path: The output.
+        resume: Whether to continue the partial file of an interrupted run.
+
     Raises:
-        UserError: If pyarrow is not installed; the extra `scale` includes it.
+        UserError: pyarrow, which the extra `scale` includes, is not installed. The context manager
+            raises the errors of `open_resumable`.
     """
     try:
         import pyarrow.parquet  # noqa: F401
