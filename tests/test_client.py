@@ -1,6 +1,8 @@
 """`mien.Client` against a real server."""
 
+import errno
 import http.server
+import io
 import os
 import socket
 import threading
@@ -120,6 +122,36 @@ def test_frames_that_are_decoded_only_locally_or_only_by_the_server_are_skipped(
         assert result == expected[result.frame.number]
 
 
+def test_the_server_analyzes_only_the_first_frame_if_the_selection_ends_at_0(
+    client, monkeypatch, tmp_path
+):
+    path = serving.write_video(tmp_path / "clip.mp4", 0.4)
+    download, downloaded = client._records, []
+
+    def record_download(job_id):
+        for record in download(job_id):
+            downloaded.append(record["frame"])
+            yield record
+
+    monkeypatch.setattr(client, "_records", record_download)
+    (result,) = client.stream(path, selection=video.FrameSelection(end=0.0))
+    assert downloaded == [result.frame.number] == [0]
+
+
+def test_a_full_disk_is_not_reported_as_an_unreachable_server(
+    client, server, monkeypatch, tmp_path
+):
+    class FullFile(io.BytesIO):
+        def write(self, _):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("mien.client.client.TemporaryFile", FullFile)
+    path = serving.write_video(tmp_path / "clip.mp4", 0.4)
+    with pytest.raises(mien.UserError, match=r"temporary file: No space left on device\.$"):
+        list(client.stream(path))
+    assert server.jobs.count() == 0
+
+
 def test_a_folder_can_have_images_and_videos_of_which_one_is_damaged(client, analyzer, tmp_path):
     (tmp_path / "a.png").write_bytes(IMAGE)
     serving.write_video(tmp_path / "b.mp4", 0.4)
@@ -183,9 +215,9 @@ def test_a_large_file_is_sent_as_png_if_that_is_smaller(monkeypatch, tmp_path):
 
 
 def test_model_detector_and_contempt_can_be_selected(server, tiny_model):
-    client = mien.Client(server.url, "sesame", detector="whole", model="default", contempt=True)
+    client = mien.Client(server.url, "sesame", detector="whole", model="small", contempt=True)
     (result,) = client.stream(IMAGE)
-    assert (result.frame.model, result.frame.detector) == ("default", "whole")
+    assert (result.frame.model, result.frame.detector) == ("small", "whole")
     assert client.models()["default"] == "tiny"
     contempt = mien.Client(server.url, "sesame", contempt=True).analyze(IMAGE)
     assert "contempt" in contempt[0].emotions
@@ -292,6 +324,26 @@ def test_a_slow_but_steady_upload_does_not_time_out():
         assert len(client.analyze(body)) == 0
         assert time.monotonic() - started_at > 1.5  # longer than the timeout
         assert received.endswith(body)
+        thread.join()
+
+
+def test_a_response_that_ends_early_is_a_user_error():
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(EMPTY_RECORD) + 1}\r\n\r\n".encode()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def respond():
+            connection, _ = listener.accept()
+            with connection:
+                received = b""
+                while not received.endswith(IMAGE[-100:]):
+                    received += connection.recv(2**18)
+                connection.sendall(head + EMPTY_RECORD)
+
+        thread = threading.Thread(target=respond, daemon=True)
+        thread.start()
+        client = mien.Client(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=5)
+        with pytest.raises(mien.UserError, match="ended early"):
+            client.analyze(IMAGE)
         thread.join()
 
 

@@ -55,9 +55,9 @@ def test_only_modules_of_the_registry_can_be_loaded(name):
             registry.load_module("mien.writers", name)
 
 
-@pytest.mark.parametrize("package", ["mien.nowhere", "mien.registry"])
+@pytest.mark.parametrize("package", ["mien.nowhere", "mien.registry", "no.such"])
 def test_names_requires_a_package(package):
-    with pytest.raises(LookupError):
+    with pytest.raises(ModuleNotFoundError):
         registry.names(package)
 
 

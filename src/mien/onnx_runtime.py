@@ -1,8 +1,10 @@
 """Import ONNX Runtime with its telemetry disabled; other modules import it from here.
 
-Since version 1.29, ONNX Runtime sends telemetry by default: its first import writes a device id and
+Official builds of ONNX Runtime send telemetry by default: on Windows through the operating system
+and, since version 1.29, also on Linux and macOS. On Linux, the first import writes a device id and
 a queue of events under `~/.cache/Microsoft`, and starts a thread that sends them. If
-ORT_DISABLE_TELEMETRY is set before that import, nothing is written or sent.
+ORT_DISABLE_TELEMETRY is set before that import, nothing is written or sent; the variable has no
+effect on Windows.
 https://github.com/microsoft/onnxruntime/blob/main/docs/Privacy.md
 """
 
@@ -24,7 +26,8 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # must precede the import; worker pro
 import onnxruntime
 from onnxruntime import InferenceSession
 
-# If onnxruntime was imported before mien, one event is already queued; this prevents further ones.
+# For Windows, and for programs that import onnxruntime before mien. An event that is already queued
+# is still sent.
 onnxruntime.disable_telemetry_events()
 
 __all__ = [
@@ -112,9 +115,10 @@ def is_session_error(error: Exception) -> bool:
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[Any]:
-    """Yield run options that abort a run, such as one with an endless loop, after `seconds`.
+    """Yield options that abort a run, such as one with an endless loop, after `seconds`.
 
-    The time is counted from the start of the `with` block.
+    Pass them to `InferenceSession.run`. The time is counted from the start of the `with` block. An
+    aborted run raises an error for which `is_session_error` is true.
     """
     options = onnxruntime.RunOptions()
     timer = threading.Timer(seconds, setattr, (options, "terminate", True))
@@ -127,7 +131,7 @@ def time_limit(seconds: float) -> Iterator[Any]:
 
 
 def shrink_options() -> Any:
-    """Return run options that make a session free its unused memory after the run."""
+    """Return options for `InferenceSession.run` that then free the session's unused memory."""
     options = onnxruntime.RunOptions()
     options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
     return options

@@ -22,7 +22,7 @@ def names(package: str) -> list[str]:
         The module names, without those that begin with an underscore.
 
     Raises:
-        LookupError: If the package does not exist.
+        ModuleNotFoundError: The package, or one that contains it, does not exist.
 
     Example:
         >>> names("mien.detection")
@@ -30,7 +30,7 @@ def names(package: str) -> list[str]:
     """
     spec = importlib.util.find_spec(package)
     if spec is None or spec.submodule_search_locations is None:
-        raise LookupError(f"{package} is not a package")
+        raise ModuleNotFoundError(f"{package} is not a package")
     files = (file for folder in spec.submodule_search_locations for file in Path(folder).iterdir())
     return sorted(f.stem for f in files if f.suffix == ".py" and not f.stem.startswith("_"))
 

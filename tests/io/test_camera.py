@@ -135,6 +135,13 @@ def test_camera_command_rejects_files(mien, photo):
     assert f"mien analyze {photo}" in err
 
 
+def test_camera_command_rejects_two_outputs_with_the_same_path(mien, tmp_path):
+    path = tmp_path / "live.jsonl"
+    code, _, err = mien("camera", f"http://{NO_SERVER}/x", "--to", path, "--to", path)
+    assert code == 2
+    assert f"{path} is given for two outputs" in err
+
+
 def test_camera_command_reports_a_missing_camera(mien):
     code, _, err = mien("camera", "camera:77")
     assert code == 2

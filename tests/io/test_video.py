@@ -142,11 +142,14 @@ def test_image_sequence_is_a_video(tmp_path, sample_faces, suffix):
 
 
 def test_sequence_without_files_is_an_error(mien, tmp_path, tiny_model):
-    for pattern in (tmp_path / "%04d.png", tmp_path / "none" / "%04d.png@30"):
-        code, _, err = mien("analyze", pattern, "--model", tiny_model, "--detector", "whole")
+    Image.new("RGB", (64, 48)).save(tmp_path / "1.png")
+    patterns = ("%04d.png", "none/%04d.png@30", "%999999999d.png")
+    for pattern in patterns:
+        path = tmp_path / pattern
+        code, _, err = mien("analyze", path, "--model", tiny_model, "--detector", "whole")
         assert code == 2
         assert len(err.strip().splitlines()) == 1
-        assert "%04d" in err
+        assert pattern.partition("@")[0] in err
 
 
 def test_every_and_seconds_select_frames(clip):

@@ -94,6 +94,18 @@ def test_an_unreadable_frame_gives_an_error_and_the_next_a_record(server):
     wait_until_closed(server)
 
 
+def test_jpegs_with_more_pixels_than_the_limit_are_decoded_at_a_reduced_size(tiny_model):
+    session = live_module.LiveSession(mien.Analyzer(tiny_model, "whole"), 0.5, max_pixels=1000)
+    for number, side in enumerate([36, 60, 80]):
+        text, _ = session.analyze(serving.image_file(side, side, "JPEG"), number, number / 10)
+        record = json.loads(text)
+        assert (record["frame"], record["source"]) == (number, "live")
+        assert (record["width"], record["height"]) == (side, side)
+        assert record["faces"][0]["box"] == [0, 0, side, side]
+    with pytest.raises(mien.UserError, match="limit"):
+        session.analyze(serving.image_file(60, 40, "PNG"), 3, 0.3)
+
+
 def test_text_messages_and_large_frames_close_the_connection(server):
     with open_live(server) as live:
         live.send("hello")

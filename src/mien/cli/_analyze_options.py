@@ -96,8 +96,7 @@ class AnalyzeOptions:
     def _check_output_paths(self, source_count: int) -> None:
         timelines = [self.timeline] if self.timeline else []
         paths = [*self.output_paths, *timelines]
-        if repeated := [path for path in paths if paths.count(path) > 1]:
-            raise UserError(f"{repeated[0]} is given for two outputs; give each its own path.")
+        check_distinct(paths)
         single_source = [path for path in self.output_paths if writers.is_single_source(path)]
         single_source += timelines
         if single_source and source_count > 1:
@@ -136,6 +135,12 @@ class AnalyzeOptions:
             raise UserError("--resume needs the output to continue, such as --to faces.jsonl.")
         for path in self.output_paths:
             writers.open_writer(path, resume=True)  # an error if the format does not support it
+
+
+def check_distinct(paths: Sequence[Path]) -> None:
+    """Raise a `UserError` if two outputs have the same path."""
+    if repeated := [path for path in paths if paths.count(path) > 1]:
+        raise UserError(f"{repeated[0]} is given for two outputs; give each its own path.")
 
 
 def _check_summary(path: Path) -> None:

@@ -13,7 +13,7 @@ import click
 
 from mien import writers
 from mien.analyzer import Analyzer
-from mien.cli._analyze_options import check_smoothing
+from mien.cli._analyze_options import check_distinct, check_smoothing
 from mien.cli._imports import terminal
 from mien.cli._messages import EXIT_USER_ERROR, ErrorReporter, print_message
 from mien.cli._outputs import Outputs
@@ -82,6 +82,7 @@ def camera(
     if not seconds > 0:
         raise UserError(f"--seconds {seconds:g} is not valid; use a number above 0.")
     smooth = check_smoothing(smooth)
+    check_distinct(output_paths)
     analyzer, summaries = Analyzer(model, detector), Summaries()
     started = time.monotonic()
     options = Options(selection=FrameSelection(end=seconds), smoothing=smooth, started=started)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -26,8 +25,8 @@ from mien.results import Frame, Result
 POLL_SECONDS = 0.2
 """Seconds between two requests for the state of a video job."""
 
-MAX_END_SECONDS = 1e6
-"""Maximum value of the query parameter `end`; 0 stands for the end of the video."""
+MIN_END_SECONDS, MAX_END_SECONDS = 1e-6, 1e6
+"""Range of the query parameter `end`, except for 0, which stands for the end of the video."""
 
 
 class Client:
@@ -203,13 +202,18 @@ class Client:
 
     def _records(self, job_id: str) -> Iterator[dict[str, Any]]:
         """Download the frame records of a video to a temporary file, and yield them."""
-        with TemporaryFile() as lines:
-            request = Request("GET", f"/videos/{job_id}/results/faces.jsonl")
-            with self._requests.open(request) as response:
-                shutil.copyfileobj(response, lines)
-            lines.seek(0)
-            for line in lines:
-                yield json.loads(line)
+        request = Request("GET", f"/videos/{job_id}/results/faces.jsonl")
+        try:
+            with TemporaryFile() as lines:
+                for block in self._requests.read_blocks(request):
+                    lines.write(block)
+                lines.seek(0)
+                for line in lines:
+                    yield json.loads(line)
+        except OSError as error:
+            raise UserError(
+                f"Cannot store the results in a temporary file: {error.strerror}."
+            ) from None
 
     @contextmanager
     def _finished_job(self, source: Source, query: dict[str, str]) -> Iterator[dict[str, Any]]:
@@ -250,11 +254,16 @@ def _video_parameters(
     source: Source, selection: FrameSelection, smoothing: float | None
 ) -> dict[str, str]:
     """Return the query parameters of a video upload."""
+    end = selection.end
+    if end == 0:
+        end = MIN_END_SECONDS  # selects the same frame, that at 0 seconds
+    elif end >= MAX_END_SECONDS:
+        end = 0
     parameters = {
         "every": str(selection.every),
         "seconds": str(selection.seconds),
         "start": str(selection.start),
-        "end": str(selection.end if selection.end < MAX_END_SECONDS else 0),
+        "end": str(end),
         "name": Path(source.name).name,
         "to": "faces.jsonl",
     }

@@ -16,6 +16,9 @@ from mien.errors import UserError
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
+BLOCK_BYTES = 2**20
+"""Size of the blocks in which the body of a response is read."""
+
 
 class ServerError(UserError):
     """The server cannot be reached, or rejects a request for a reason that concerns all files."""
@@ -55,17 +58,24 @@ class RequestSender:
     def __init__(self, url: str, token: str, timeout: float) -> None:
         self._url, self._token, self._timeout = _parse_url(url), token, timeout
 
-    @contextmanager
-    def open(self, request: Request) -> Iterator[http.client.HTTPResponse]:
+    def read(self, request: Request) -> bytes:
         """Send a request, and retry it while the server is busy.
 
-        Yields:
-            The response, whose body is not read yet.
+        Returns:
+            The body of the response.
 
         Raises:
             ServerError: The server cannot be reached, or its error response concerns all files.
             UserError: The response is another error response.
         """
+        return b"".join(self.read_blocks(request))
+
+    def read_json(self, request: Request) -> Any:
+        """Send a request as `read` does, and return the decoded JSON of the response."""
+        return json.loads(self.read(request))
+
+    def read_blocks(self, request: Request) -> Iterator[bytes]:
+        """Send a request as `read` does, and yield the body of the response in blocks."""
         deadline = time.monotonic() + self._timeout
         while True:
             with closing(self._connection()) as connection, self._network_errors():
@@ -74,20 +84,14 @@ class RequestSender:
                 if response.status != 503 or time.monotonic() + retry_after > deadline:
                     if response.status >= 400:
                         raise _response_error(response)
-                    yield response
+                    while block := response.read(BLOCK_BYTES):
+                        yield block
+                    if response.length:  # a read with a size does not raise an error for this
+                        raise http.client.HTTPException("the response ended early")
                     return
             time.sleep(retry_after)
             if request.body is not None and not isinstance(request.body, bytes):
                 request.body.seek(0)  # the file has been read by the first attempt
-
-    def read(self, request: Request) -> bytes:
-        """Send a request as `open` does, and return the body of the response."""
-        with self.open(request) as response:
-            return response.read()
-
-    def read_json(self, request: Request) -> Any:
-        """Send a request as `open` does, and return the decoded JSON of the response."""
-        return json.loads(self.read(request))
 
     def _send(
         self, connection: http.client.HTTPConnection, request: Request

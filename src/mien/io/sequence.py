@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from mien.errors import UserError
-from mien.io.source import Source
+from mien.io.source import SEQUENCE_NUMBER, Source
 
 DEFAULT_SEQUENCE_RATE = 25.0
 """Frames per second of a sequence whose rate is not given."""
@@ -29,7 +29,7 @@ def paths(source: Source) -> list[Path]:
             between two others.
     """
     pattern = Path(source.location)
-    before, digits, after = re.split(r"%(\d*)d", pattern.name, maxsplit=1)
+    before, digits, after = re.split(SEQUENCE_NUMBER, pattern.name, maxsplit=1)
     width = int(digits or 0)
     expression = re.compile(re.escape(before) + r"(\d+)" + re.escape(after) + "$")
     try:

@@ -23,7 +23,11 @@ STREAM_SUFFIXES = MOTION_JPEG_SUFFIXES | {".ts"}
 ADDRESS = re.compile(r"(rtsps?|rtmps?|https?|udp|srt|tcp)://", re.IGNORECASE)
 CAMERA = re.compile(r"camera(?::(\d{1,9}))?$", re.IGNORECASE)  # OpenCV takes a 32-bit number
 PASSWORD = re.compile(r"(://[^/@:]*:)[^/]*@")
-SEQUENCE = re.compile(r"(?P<path>.*%\d*d[^/]*?)(?:@(?P<rate>\d+(?:\.\d+)?))?$")
+SEQUENCE_NUMBER = r"%(\d{0,3})d"
+"""Regular expression of the number in the pattern of a sequence; the group is its minimum number of
+digits. File names are too short for numbers with a thousand digits."""
+
+SEQUENCE = re.compile(rf"(?P<path>.*{SEQUENCE_NUMBER}[^/]*?)(?:@(?P<rate>\d+(?:\.\d+)?))?$")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,6 @@ from mien.analyzer import Analyzer
 from mien.errors import UserError
 from mien.io import image
 from mien.onnx_runtime import return_memory
-from mien.results import Frame
 from mien.server import request_bodies
 from mien.server.admission import Admission, Reservation
 from mien.server.analyzer_cache import AnalyzerCache
@@ -138,7 +137,9 @@ class ImageAnalysis:
         if isinstance(body, UserError):
             return body
         try:
-            frame = decode_image(body, label, self._settings.max_image_pixels)
+            frame = image.first_frame(
+                body, label, self._settings.max_image_pixels, reduce_above=MAX_JPEG_PIXELS
+            )
         except UserError as error:
             return error
         (result,) = analyzer.analyze_frames([replace(frame, source=name)])
@@ -149,23 +150,6 @@ class ImageAnalysis:
     def close(self) -> None:
         """Cancel the queued requests; do not wait for those that are being analyzed."""
         self._pool.shutdown(wait=False, cancel_futures=True)
-
-
-def decode_image(body: bytes, label: str, max_pixels: int) -> Frame:
-    """Decode an image file; JPEGs of more than `MAX_JPEG_PIXELS` are decoded at a reduced size.
-
-    Args:
-        body: Content of the file.
-        label: How errors name the image.
-        max_pixels: Maximum width times height of the decoded image.
-
-    Returns:
-        The first frame of the file; its source is `label`.
-
-    Raises:
-        UserError: The image cannot be decoded or has more than `max_pixels` pixels.
-    """
-    return image.first_frame(body, label, max_pixels, MAX_JPEG_PIXELS)
 
 
 def _error_of_all_images(errors: Sequence[UserError]) -> UserError:

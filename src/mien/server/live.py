@@ -7,6 +7,7 @@ import contextlib
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -14,9 +15,8 @@ from websockets.frames import CloseCode
 
 from mien.analyzer import Analyzer
 from mien.errors import UserError
-from mien.results import Frame
+from mien.io import image
 from mien.server.error_responses import error_response, service_unavailable
-from mien.server.images import decode_image
 from mien.server.memory import MemoryBudget, required_bytes
 from mien.server.metrics import Metrics
 from mien.server.security import SUBPROTOCOL
@@ -28,7 +28,7 @@ CLOSE_FRAME_TIMEOUT_SECONDS = 1.0
 """Maximum time to send the close code to a client that may have stopped reading."""
 
 MAX_LIVE_PIXELS = 16_000_000
-"""Maximum number of pixels of a frame.
+"""Maximum number of pixels of a decoded frame; larger JPEGs are decoded at a reduced size.
 
 It is lower than for images, because a large frame delays the other live connections, which share
 the same threads."""
@@ -59,7 +59,8 @@ class LiveSession:
     Args:
         analyzer: Analyzer for the frames.
         smoothing: Time constant of smoothing in seconds; 0 disables smoothing.
-        max_pixels: Maximum number of pixels of a frame.
+        max_pixels: Maximum number of pixels of a decoded frame; larger JPEGs are decoded at a
+            reduced size.
     """
 
     def __init__(self, analyzer: Analyzer, smoothing: float, max_pixels: int) -> None:
@@ -77,10 +78,11 @@ class LiveSession:
             The frame record as JSON, and the number of faces.
 
         Raises:
-            UserError: The frame cannot be decoded or has more than `max_pixels` pixels.
+            UserError: The frame cannot be decoded or has too many pixels.
         """
-        pixels = decode_image(body, "the image", self._max_pixels).pixels
-        frame = Frame(pixels, "live", number, seconds, kind="stream")
+        limit = self._max_pixels
+        frame = image.first_frame(body, "the image", limit, reduce_above=limit)
+        frame = replace(frame, source="live", number=number, seconds=seconds, kind="stream")
         result = self._session.update_frame(frame)
         return json.dumps(result.to_dict()), len(result)
 
