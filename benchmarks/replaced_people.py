@@ -21,7 +21,7 @@ from tests.synthetic import film, replacements, shots
 
 ROOT = Path(__file__).parent.parent
 
-FIRST_SEED = 1340
+FIRST_SEED = 1350
 """First seed of the measured clips. All thresholds were chosen on other seeds, below this."""
 
 DISSOLVES = ("dissolving_stills", "dissolving_people")
@@ -109,8 +109,7 @@ def measure_same_people(kind: str, seed: int) -> dict[str, float]:
     session = Analyzer("small").session
     ids = _count_ids(session().stream(frames))
     with (
-        mock.patch.object(Track, "is_replaced", return_value=False),
-        mock.patch.object(Track, "is_other_after_absence", return_value=False),
+        mock.patch.object(Track, "is_other_face", return_value=False),
         mock.patch.object(FaceDissolveDetector, "is_dissolved", return_value=False),
     ):
         ids_without = _count_ids(session().stream(frames))

@@ -88,7 +88,7 @@ def replaced_people() -> str:
             (
                 "hands, turning heads, expressions, focus, returning faces, passers-by, motion of "
                 "the camera, changes of the light",
-                f"wrong new ids: {wrong_ids:.0f} in "
+                f"additional ids: {wrong_ids:.0f} in "
                 f"{result['minutes_without_replacement']:.0f} minutes",
             ),
         ],

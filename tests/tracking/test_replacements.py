@@ -89,7 +89,6 @@ def test_nothing_that_happens_to_one_face_is_taken_for_another_person(detect, ki
             yield len({k for ids, _ in ids_by_center(detect, clip) for k in ids.values()})
 
     counts = list(id_counts())
-    monkeypatch.setattr(Track, "is_replaced", lambda *_: False)
-    monkeypatch.setattr(Track, "is_other_after_absence", lambda *_: False)
+    monkeypatch.setattr(Track, "is_other_face", lambda *_: False)
     monkeypatch.setattr(FaceDissolveDetector, "is_dissolved", lambda *_: False)
     assert counts == list(id_counts())

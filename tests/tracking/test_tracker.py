@@ -30,12 +30,13 @@ def face(face_id=0, emotions=None, **more):
 def draw_image(*squares, size=(200, 400)):
     """A gray image with a square at each (x, y, width, direction).
 
-    A square becomes brighter to the right if its direction is 0, otherwise to the bottom.
+    A square becomes brighter to the right, the bottom or the left if its direction is 0, 1 or 2.
     """
     pixels = np.full((*size, 3), 128, np.uint8)
     for x, y, w, direction in squares:
         ramp = np.linspace(0, 255, w).astype(np.uint8)
-        gradient = np.tile(ramp, (w, 1)) if direction == 0 else np.tile(ramp[:, None], (1, w))
+        to_right = np.tile(ramp, (w, 1))
+        gradient = (to_right, to_right.T, to_right[:, ::-1])[direction]
         pixels[y : y + w, x : x + w] = gradient[..., None]
     return pixels
 
@@ -160,6 +161,36 @@ def test_a_face_that_is_replaced_in_place_gets_a_new_id(interval):
         assert tracker.add_frame(pixels, k * interval) == (k == 5)
         ids += tracker.update(pixels, k * interval, [box])
     assert ids == [0] * 5 + [1] * 5
+
+
+def track_sequence(*images):
+    """Track a face in 25 images per second; return its id, or None in images of one color."""
+    tracker, box, found = Tracker(), (100, 50, 40, 40), []
+    for k, image in enumerate(images):
+        is_visible = image.std() > 0
+        tracker.add_frame(image, k / 25)
+        ids = tracker.update(image, k / 25, [box] if is_visible else [])
+        found.append(ids[0] if ids else None)
+    return found
+
+
+def test_a_third_person_at_the_same_place_does_not_get_the_id_of_the_first():
+    images = [draw_image((100, 50, 40, person)) for person in (0, 1, 2) for _ in range(20)]
+    assert track_sequence(*images) == [0] * 20 + [1] * 20 + [2] * 20
+
+
+@pytest.mark.parametrize("hidden", ["black", "white", "empty"])
+@pytest.mark.parametrize("count", [3, 10, 25])
+@pytest.mark.parametrize("person", [0, 1])
+def test_a_face_after_hidden_frames_has_a_new_id_if_it_is_of_another_person(hidden, count, person):
+    images = {
+        "black": np.zeros((200, 400, 3), np.uint8),
+        "white": np.full((200, 400, 3), 255, np.uint8),
+        "empty": draw_image(),
+    }
+    before, after = draw_image((100, 50, 40, 0)), draw_image((100, 50, 40, person))
+    ids = track_sequence(*[before] * 20, *[images[hidden]] * count, *[after] * 20)
+    assert ids == [0] * 20 + [None] * count + [person] * 20
 
 
 def dissolve(seconds, begin=2.0, end=5.0):

@@ -53,19 +53,22 @@ class Appearance:
         return cls(_coarse_thumbnail(pixels, box), box_thumbnail(pixels, box))
 
 
-def box_thumbnail(pixels: np.ndarray, box: Box, margin: float = 0.0) -> Thumbnail | None:
+def box_thumbnail(
+    pixels: np.ndarray, box: Box, margin: float = 0.0, min_contrast: float = MIN_CONTRAST
+) -> Thumbnail | None:
     """Return the thumbnail of a box; None if its contrast is too low or it is outside the image.
 
     Args:
         pixels: (H, W, 3) uint8 RGB.
         box: The box in pixels.
         margin: Margin on each side, as a fraction of the box's width or height.
+        min_contrast: Minimum contrast (`Thumbnail.contrast`).
     """
     crop = _crop(pixels, box, margin)
     if not crop.size:
         return None
     result = Thumbnail(thumbnails.thumbnail(crop))
-    return result if result.contrast >= MIN_CONTRAST else None
+    return result if result.contrast >= min_contrast else None
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mien.results import Box
-from mien.tracking.appearance import Appearance, box_thumbnail, normalized
+from mien.tracking.appearance import MIN_CONTRAST, Appearance, box_thumbnail, normalized
 from mien.tracking.thumbnails import Thumbnail, similarity
 
 VELOCITY_TIME_CONSTANT = 2.0
@@ -49,10 +49,9 @@ MAX_LIGHT_RATIO = 3.0
 MAX_OTHER_FACE_SIMILARITY = 0.4
 """A detection is of another face if its similarity to earlier detections is lower."""
 
-EARLIER_THUMBNAILS, EARLIER_INTERVAL = 2, 0.4
-"""Number of thumbnails that are kept in addition to that of the latest detection, and minimum
-seconds between them: the last thumbnail before an absence often shows a face that is partly hidden
-or turned away."""
+MAX_THUMBNAILS, THUMBNAIL_INTERVAL = 3, 0.4
+"""Maximum number of thumbnails of a track, and minimum seconds between them, except before the
+newest one: the last one before an absence often shows a face that is partly hidden or turned."""
 
 MIN_MISSED, MIN_ABSENCE_SECONDS = 2, 0.3
 """A face is absent if it is not found in at least this many searches and seconds. So it is not
@@ -70,10 +69,12 @@ class Track:
         mean_coarse: Coarse thumbnail (`Appearance.coarse`), averaged over the detections.
         first_seen: Time of the first detection in seconds.
         last_seen: Time of the latest detection in seconds.
-        last_thumbnail: Thumbnail of the latest detection (`Appearance.thumbnail`).
-        earlier_thumbnails: Time in seconds and thumbnail of up to `EARLIER_THUMBNAILS` detections
-            before, at least `EARLIER_INTERVAL` apart.
-        missed: Number of searches for faces since the latest detection.
+        thumbnails: Time in seconds and thumbnail (`Appearance.thumbnail`) of up to
+            `MAX_THUMBNAILS` detections that are clear enough to have one, the newest last.
+        missed: Number of searches since the newest of these, in which the face was not found or
+            not clear.
+        interrupted: Whether the image at the face has changed abruptly since the newest of these,
+            to another image, to a flash or to a blank image.
         region_thumbnail: Thumbnail of the predicted box in the latest frame, with a margin; None
             at first, or if there is none (`appearance.box_thumbnail`).
         region_seconds: Time of that frame in seconds.
@@ -91,9 +92,9 @@ class Track:
     mean_coarse: np.ndarray
     first_seen: float
     last_seen: float
-    last_thumbnail: Thumbnail | None
-    earlier_thumbnails: list[tuple[float, Thumbnail]] = field(default_factory=list)
+    thumbnails: list[tuple[float, Thumbnail]]
     missed: int = 0
+    interrupted: bool = False
     region_thumbnail: Thumbnail | None = None
     region_seconds: float = 0.0
     region_similarity: float = 1.0
@@ -103,8 +104,9 @@ class Track:
     @classmethod
     def begin(cls, face_id: int, box: np.ndarray, appearance: Appearance, seconds: float) -> Track:
         """Return the track of a face that is detected for the first time."""
-        coarse, thumbnail = appearance.coarse, appearance.thumbnail
-        return cls(face_id, box, np.zeros(4), coarse, seconds, seconds, thumbnail)
+        track = cls(face_id, box, np.zeros(4), appearance.coarse, seconds, seconds, [])
+        track._add_thumbnail(appearance, seconds)
+        return track
 
     def to_dict(self) -> dict[str, Any]:
         """Return the track as a JSON-serializable dictionary."""
@@ -115,9 +117,9 @@ class Track:
             "mean_coarse": self.mean_coarse.tolist(),
             "first_seen": self.first_seen,
             "last_seen": self.last_seen,
-            "last_thumbnail": self.last_thumbnail and self.last_thumbnail.to_text(),
-            "earlier_thumbnails": [(t, thumb.to_text()) for t, thumb in self.earlier_thumbnails],
+            "thumbnails": [(t, thumbnail.to_text()) for t, thumbnail in self.thumbnails],
             "missed": self.missed,
+            "interrupted": self.interrupted,
             "region_thumbnail": self.region_thumbnail and self.region_thumbnail.to_text(),
             "region_seconds": self.region_seconds,
             "region_similarity": self.region_similarity,
@@ -128,7 +130,7 @@ class Track:
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> Track:
         """Create a track from the dictionary that `to_dict` returned."""
-        last, expected = state["last_thumbnail"], state["region_thumbnail"]
+        region = state["region_thumbnail"]
         return cls(
             state["face_id"],
             np.array(state["box"], np.float64),
@@ -136,10 +138,10 @@ class Track:
             np.array(state["mean_coarse"], np.float32),
             state["first_seen"],
             state["last_seen"],
-            last and Thumbnail.from_text(last),
-            [(t, Thumbnail.from_text(text)) for t, text in state["earlier_thumbnails"]],
+            [(t, Thumbnail.from_text(text)) for t, text in state["thumbnails"]],
             state["missed"],
-            expected and Thumbnail.from_text(expected),
+            state["interrupted"],
+            region and Thumbnail.from_text(region),
             state["region_seconds"],
             state["region_similarity"],
             state["changed_at"],
@@ -169,44 +171,44 @@ class Track:
         height, width = pixels.shape[:2]
         x, y, w, h = box = decode(self.predict(seconds, width, height))
         before, elapsed = self.region_thumbnail, seconds - self.region_seconds
-        now = self.region_thumbnail = box_thumbnail(pixels, box, CHANGE_MARGIN)
-        self.region_seconds = seconds
+        region = box_thumbnail(pixels, box, CHANGE_MARGIN, min_contrast=0)
+        now = region if region is not None and region.contrast >= MIN_CONTRAST else None
+        self.region_thumbnail, self.region_seconds = now, seconds
+        was_still, self.region_similarity = self.region_similarity >= MIN_STILL_SIMILARITY, 1.0
         # A face at the border can change because more or less of it is visible.
         is_inside = x >= 0 and y >= 0 and x + w <= width and y + h <= height
-        if before is None or now is None or not is_inside or not 0 < elapsed <= ABRUPT_SECONDS:
-            self.region_similarity = 1.0
+        if before is None or region is None or not is_inside or not 0 < elapsed <= ABRUPT_SECONDS:
             return False
-        was_still = self.region_similarity >= MIN_STILL_SIMILARITY
-        self.region_similarity = similarity(now, before)
-        is_similar = self.region_similarity >= MAX_ABRUPT_SIMILARITY
-        if is_similar or not was_still or _is_flash(before, now):
+        self.region_similarity = similarity(region, before)
+        if self.region_similarity >= MAX_ABRUPT_SIMILARITY or not was_still:
+            return False
+        self.interrupted = True
+        if now is None or _is_flash(before, now):
             return False
         self.changed_at = seconds
         return True
 
-    def is_replaced(self, appearance: Appearance, seconds: float) -> bool:
-        """Return whether the image has changed abruptly and a detection looks like another face."""
-        before, now = self.last_thumbnail, appearance.thumbnail
-        return (
-            self.changed_at == seconds
-            and before is not None
-            and now is not None
-            and similarity(now, before) < MAX_OTHER_FACE_SIMILARITY
-        )
+    def is_other_face(self, appearance: Appearance, seconds: float) -> bool:
+        """Return whether a detection looks like another face, after a change or an absence.
 
-    def is_other_after_absence(self, appearance: Appearance, seconds: float) -> bool:
-        """Return whether a detection after an absence looks like another face."""
-        is_absent = self.missed >= MIN_MISSED and seconds - self.last_seen >= MIN_ABSENCE_SECONDS
+        Without these, it would be the same face in another pose.
+        """
         now = appearance.thumbnail
-        if not is_absent or self.last_thumbnail is None or now is None:
+        if now is None or not self.thumbnails:
             return False
-        before = [self.last_thumbnail, *(thumbnail for _, thumbnail in self.earlier_thumbnails)]
-        return all(similarity(now, thumbnail) < MAX_OTHER_FACE_SIMILARITY for thumbnail in before)
+        elapsed = seconds - self.thumbnails[-1][0]
+        is_absent = self.missed >= MIN_MISSED and elapsed >= MIN_ABSENCE_SECONDS
+        if self.changed_at == seconds:
+            known = self.thumbnails[-1:]
+        elif self.interrupted or is_absent:
+            known = self.thumbnails
+        else:
+            return False
+        return all(similarity(now, thumb) < MAX_OTHER_FACE_SIMILARITY for _, thumb in known)
 
     def update(self, box: np.ndarray, appearance: Appearance, seconds: float) -> None:
         """Add a detection: set the box, and correct velocity (alpha-beta filter) and appearance."""
-        self._update_thumbnails(appearance)
-        self.missed = 0
+        self._add_thumbnail(appearance, seconds)
         elapsed = max(seconds - self.last_seen, 1e-3)
         error = box - (self.box + self.velocity * elapsed)
         weight = 1 - math.exp(-elapsed / UPDATE_TIME_CONSTANT)
@@ -222,12 +224,16 @@ class Track:
             (1 - APPEARANCE_GAIN) * self.mean_coarse + APPEARANCE_GAIN * appearance.coarse
         )
 
-    def _update_thumbnails(self, appearance: Appearance) -> None:
-        last_kept = self.earlier_thumbnails[-1][0] if self.earlier_thumbnails else -math.inf
-        if self.last_thumbnail is not None and self.last_seen - last_kept >= EARLIER_INTERVAL:
-            self.earlier_thumbnails.append((self.last_seen, self.last_thumbnail))
-            del self.earlier_thumbnails[:-EARLIER_THUMBNAILS]
-        self.last_thumbnail = appearance.thumbnail
+    def _add_thumbnail(self, appearance: Appearance, seconds: float) -> None:
+        if appearance.thumbnail is None:
+            self.missed += 1
+            return
+        self.missed, self.interrupted = 0, False
+        kept = self.thumbnails
+        if len(kept) > 1 and kept[-1][0] - kept[-2][0] < THUMBNAIL_INTERVAL:
+            kept.pop()
+        kept.append((seconds, appearance.thumbnail))
+        del kept[:-MAX_THUMBNAILS]
 
 
 def encode(box: Box) -> np.ndarray:

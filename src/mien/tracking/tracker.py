@@ -6,8 +6,7 @@ Uses only the current and earlier frames, so live streams and files are tracked 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence, Set
-from itertools import combinations
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,10 +21,9 @@ MAX_REPLACEMENT_AGE = 0.5
 """Maximum seconds since the latest detection of a face that another face replaces."""
 
 CROWDED_DISTANCE, CROWDED_SECONDS = 1.0, 0.5
-"""If two faces that were both detected in the last `CROWDED_SECONDS` are less than
-`CROWDED_DISTANCE` face widths apart, a detection that looks like another face after an abrupt
-change (`Track.is_replaced`) can still be matched to them: one may have passed in front of the
-other."""
+"""If two faces that were both detected within `CROWDED_SECONDS` are less than `CROWDED_DISTANCE`
+face widths apart, a detection that looks like another face (`Track.is_other_face`) can still be
+matched to them: one may have passed in front of the other."""
 
 BASE_DISTANCE, DISTANCE_PER_SECOND, MAX_DISTANCE = 0.6, 5.0, 2.4
 """Gating: the maximum distance of a detection from the predicted position, in face widths, is
@@ -135,8 +133,7 @@ class Tracker:
         encoded = [encode(box) for box in boxes]
         appearances = [Appearance.of(pixels, box) for box in boxes]
         ids = [-1] * len(boxes)
-        crowded = self._crowded(seconds)
-        for track, k in self._match(seconds, encoded, appearances, pixels.shape, crowded):
+        for track, k in self._match(seconds, encoded, appearances, pixels.shape):
             track.update(encoded[k], appearances[k], seconds)
             ids[k] = track.face_id
         self._count_missed(seconds)
@@ -168,21 +165,11 @@ class Tracker:
             if track.last_seen < seconds:
                 track.missed += 1
 
-    def _crowded(self, seconds: float) -> set[int]:
-        """Return the ids of faces that were recently near another face, which may hide them."""
-        tracks = [t for t in self._tracks if seconds - t.last_seen <= CROWDED_SECONDS]
-        return {
-            face_id
-            for a, b in combinations(tracks, 2)
-            if _distance(a.box, b.box) < CROWDED_DISTANCE
-            for face_id in (a.face_id, b.face_id)
-        }
-
     def _was_alone(self, track: Track) -> bool:
         """Return whether no other face was near when a face was last seen."""
         return not any(
             other is not track
-            and track.last_seen - other.last_seen <= CROWDED_SECONDS
+            and other.first_seen <= track.last_seen <= other.last_seen + CROWDED_SECONDS
             and _distance(track.box, other.box) < CROWDED_DISTANCE
             for other in self._tracks
         )
@@ -208,7 +195,6 @@ class Tracker:
         boxes: list[np.ndarray],
         appearances: list[Appearance],
         shape: tuple[int, ...],
-        crowded: Set[int],
     ) -> list[tuple[Track, int]]:
         """Match greedily by cost; return pairs of a track and the index of its detection."""
         costs = []
@@ -220,9 +206,7 @@ class Tracker:
                 distance = _distance(predicted, box)
                 if distance > min(BASE_DISTANCE + DISTANCE_PER_SECOND * age, MAX_DISTANCE):
                     continue
-                if track.face_id not in crowded and track.is_replaced(appearance, seconds):
-                    continue
-                if track.is_other_after_absence(appearance, seconds) and self._was_alone(track):
+                if track.is_other_face(appearance, seconds) and self._was_alone(track):
                     continue
                 size_change = abs(predicted[2:] - box[2:]).max()
                 dissimilarity = 1 - correlation(track.mean_coarse, appearance.coarse)
