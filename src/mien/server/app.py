@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request, Response, WebSocket
-from fastapi.exceptions import RequestValidationError
+from fastapi.exceptions import RequestValidationError, WebSocketRequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import FileResponse, JSONResponse, StreamingResponse
@@ -221,12 +221,14 @@ def _add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def validation_error(_: Request, error: RequestValidationError) -> Response:
-        first_error = error.errors()[0]
-        location = first_error["loc"]
-        name = location[1]  # after the part of the request, such as "query"
-        if first_error["type"] == "extra_forbidden":
-            return error_response(422, f"Unknown parameter {name}; see /openapi.json.")
-        return error_response(422, f"Parameter {name} is invalid: {first_error['msg']}.")
+        return _parameter_error(error, "see /openapi.json")
+
+    @app.exception_handler(WebSocketRequestValidationError)
+    async def live_validation_error(
+        socket: WebSocket, error: WebSocketRequestValidationError
+    ) -> None:
+        # /live is not in /openapi.json.
+        await socket.send_denial_response(_parameter_error(error, "check its spelling"))
 
     @app.exception_handler(HTTPException)
     async def http_error(_: Request, error: HTTPException) -> Response:
@@ -242,6 +244,17 @@ def _add_error_handlers(app: FastAPI) -> None:
         return error_response(
             500, "The request failed because of a bug in mien; see the server's log."
         )
+
+
+def _parameter_error(
+    error: RequestValidationError | WebSocketRequestValidationError, advice: str
+) -> Response:
+    """Return a 422 response for an invalid parameter, with `advice` if its name is unknown."""
+    first_error = error.errors()[0]
+    name = first_error["loc"][1]  # after the part of the request, such as "query"
+    if first_error["type"] == "extra_forbidden":
+        return error_response(422, f"Unknown parameter {name}; {advice}.")
+    return error_response(422, f"Parameter {name} is invalid: {first_error['msg']}.")
 
 
 def _add_middleware(app: FastAPI, backend: Backend) -> None:
