@@ -85,8 +85,8 @@ class Reservation:
         """Reserve capacity for `count` more images.
 
         Raises:
-            RequestError: 413 if `count` alone exceeds the limit, 503 if `count` and the images of
-                other requests exceed it.
+            RequestError: 413 if `count` alone exceeds the limit, 503 if `count` and the images that
+                are already in progress exceed it.
         """
         if count > self._admission.max_images_in_progress:
             raise RequestError(

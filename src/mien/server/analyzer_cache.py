@@ -30,6 +30,9 @@ class AnalyzerCache:
         models: Model files by name.
         default_model: Name of the default model.
         default_detector: Name of the default detector.
+
+    Raises:
+        UserError: The default model is unknown or not found, or the default detector is unknown.
     """
 
     def __init__(self, settings: Settings, on_batch: Callable[[int], object]) -> None:

@@ -18,7 +18,7 @@ RESULT_FILES = {
     "faces.csv": "CSV",
     "faces.jsonl": "JSON Lines",
 }
-"""Names of the result files that a job can write, and their labels on the web page."""
+"""Names of the result files that a job can write, and their descriptions on the web page."""
 
 FINAL_STATES = ("done", "failed", "deleted")
 """States of a job that has ended or was deleted."""

@@ -189,7 +189,7 @@ class LiveAnalysis:
             await asyncio.wait((latest.last_analysis,))
 
     async def _receive(self, socket: WebSocket, latest: LatestFrame) -> CloseReason:
-        """Receive frames until the client disconnects or sends no frame before the timeout."""
+        """Receive frames until the client disconnects, sends text or is idle for too long."""
         while True:
             try:
                 async with asyncio.timeout(self._settings.live_idle_timeout_seconds):

@@ -118,14 +118,12 @@ def required_bytes(body: bytes, name: str) -> int:
 
 
 def _reduction_factor(header: image_file.Header) -> int:
-    """Return the divisor of the sides of an image in decoding: 1, or 2, 4 or 8 for large JPEGs."""
+    """Return the divisor of the sides of an image in decoding: 1, or 2 or 4 for large JPEGs."""
     pixels = header.width * header.height
     if header.format != "JPEG" or not MAX_JPEG_PIXELS < pixels <= jpeg.MAX_REDUCED_PIXELS:
         return 1
-    for factor in (2, 4):
-        if pixels <= MAX_JPEG_PIXELS * factor**2:
-            return factor
-    return 8
+    # A divisor of 4 is enough for `jpeg.MAX_REDUCED_PIXELS`.
+    return 2 if pixels <= 2**2 * MAX_JPEG_PIXELS else 4
 
 
 def _max_pixels(header: image_file.Header, body: bytes) -> float:

@@ -74,7 +74,7 @@ class Metrics:
 
 
 class RequestMetricsMiddleware:
-    """Outermost ASGI middleware that counts and measures requests, and aborts unread responses.
+    """Outermost of mien's middleware: counts and measures requests, and aborts unread responses.
 
     If a client does not accept a part of a response within `timeout_seconds`, the response is
     aborted, and the request is counted with the status `CLIENT_CLOSED_REQUEST`.
@@ -105,7 +105,8 @@ class RequestMetricsMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started_at, status, timed_out = time.perf_counter(), 500, False
+        started_at, timed_out = time.perf_counter(), False
+        status = 500  # Starlette responds outside of this middleware if the application raises
 
         async def send_within_timeout(message: Message) -> None:
             nonlocal status, timed_out

@@ -75,4 +75,11 @@ class VideoQuery(LiveQuery):
             raise UserError(f"end={end:g} is before start={self.start:g}; give a later end.")
         selection = FrameSelection(self.every, self.seconds, self.start, end)
         result_files = tuple(dict.fromkeys(self.to))
-        return JobOptions(*self.analyzer_key(), selection, self.smooth, result_files)
+        return JobOptions(
+            model=self.model,
+            detector=self.detector,
+            contempt=self.contempt,
+            selection=selection,
+            smoothing=self.smooth,
+            result_files=result_files,
+        )

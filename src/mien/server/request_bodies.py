@@ -150,7 +150,7 @@ async def stream_body(
 ) -> AsyncGenerator[bytes, None]:
     """Yield the parts of a body as they arrive.
 
-    The pauses and the rate of an upload are limited, but not its duration. A body whose
+    An upload has a maximum pause and a minimum rate, but no maximum duration. A body whose
     `Content-Length` is too large is rejected before any of it is read.
 
     Args:
@@ -166,7 +166,7 @@ async def stream_body(
     if declared_size.isdigit() and int(declared_size) > max_bytes:
         raise _too_large_error(max_bytes)
     size, max_pause = 0, settings.client_timeout_seconds
-    # Waiting reduces the remaining time, and each byte extends it: this limits pauses and the rate.
+    # Waiting reduces the remaining time, and each byte extends it up to `max_pause`.
     remaining_seconds = max_pause
     parts = request.stream()
     while True:

@@ -56,7 +56,7 @@ class Settings:
     max_image_pixels: int = 64_000_000
     """Maximum number of pixels of a decoded image.
 
-    In most formats, an image reaches the limit `memory.MAX_IMAGE_BYTES` with fewer pixels."""
+    By default, images of all formats reach the limit `memory.MAX_IMAGE_BYTES` with fewer pixels."""
 
     max_images_per_request: int = 16
     """Maximum number of files of a form, or of images in a JSON body."""

@@ -101,7 +101,7 @@ class _Deadline:
     def check(self, _: Result | None = None) -> None:
         if self.job.stop_event.is_set():
             raise JobCancelled
-        if self.should_stop():
+        if time.monotonic() > self.ends_at:
             raise UserError(
                 f"{self.job.name} takes too long to analyze; send a shorter part of it."
             )

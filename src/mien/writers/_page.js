@@ -24,9 +24,9 @@
 const EDGE_PIXELS = 16;    // the label of a tick is centered, except closer than this to an end of the axis
 const TICK_PIXELS = 80;    // minimum distance between ticks of the axis
 const SHOT_GAP_PIXELS = 6; // minimum distance between the labels of shots
-const DRAG_PIXELS = 6;     // a finger that moves less has not yet chosen to select a time or to scroll
+const DRAG_PIXELS = 6;     // a finger that moves sideways by more than this selects times; otherwise it taps or scrolls
 const LABEL_PERCENT = 7;   // space for a label above or below a box, in percent of the height of the frame
-const RIGHT_PERCENT = 80;  // left edge, in percent of the width, of boxes whose labels are aligned to the right
+const RIGHT_PERCENT = 80;  // minimum left edge, in percent of the width, of boxes whose labels are aligned to the right
 
 /** @type {(id: string) => any} */
 const $ = (id) => document.getElementById(id);
@@ -141,7 +141,7 @@ function timeAtPointer(face, canvas, clientX) {
 const isSameStack = (a, b) => a?.nearest === b?.nearest && a?.isInterpolated === b?.isInterpolated;
 
 /**
- * Draw the strip of a face; adjacent pixel columns with the same sample are drawn as one rectangle.
+ * Draw the strip of a face; adjacent pixel columns with the same sample are drawn as one stack.
  * @param {Row} row
  */
 function drawRow({ face, canvas }) {
@@ -324,6 +324,7 @@ function seek() {
 function togglePlay() {
   if (!video) return;
   if (isPlaying()) return video.pause();
+  // At the last frame, start again.
   if (currentTime > data.end - 1.5 * data.step) goTo(data.start, selectedFace);
   return video.play().catch(() => {});
 }

@@ -179,7 +179,8 @@ function removeEntries(...removedEntries) {
 const records = () => entries.flatMap((entry) => entry.record || []);
 
 /**
- * Return a row per face. The columns are those of mien's other tables, without smoothed shares.
+ * Return one row per face; without faces, one with empty face columns. The columns are those of mien's other tables,
+ * without smoothed shares.
  * @type {(record: FrameRecord) => Record<string, any>[]}
  */
 function tableRows({ faces, ...common }) {

@@ -95,7 +95,8 @@ function showJobProgress({ state, progress, frames }) {
 }
 
 /**
- * Show the progress until the job is done or fails, or the video is removed; then show its result files.
+ * Show the progress until the job is done, then its result files. Throw an error if the job fails; stop if the video is
+ * removed.
  * @param {VideoEntry} entry
  */
 async function pollJob(entry) {
