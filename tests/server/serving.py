@@ -17,7 +17,10 @@ HOSTS = ("testserver", "localhost", "127.0.0.1")
 
 
 def settings(model, **overrides):
-    """Return settings for tests: each whole image is one face, and there are two workers."""
+    """Return settings for tests, with two workers and the detector `whole`.
+
+    This detector returns the central square of an image as its only face.
+    """
     defaults = {"model": str(model), "detector": "whole", "allowed_hosts": HOSTS, "workers": 2}
     return Settings(**{**defaults, **overrides})
 

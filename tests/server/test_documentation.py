@@ -129,11 +129,13 @@ def test_the_default_smoothing_agrees_with_the_tracker():
 
 def test_the_table_of_routes_has_every_route():
     app = create_app(Settings(detector="whole"))
-    for path in app.openapi()["paths"]:
-        assert path.replace("{job_id}", "{id}") in TEXT, path
+    for path, operations in app.openapi()["paths"].items():
+        for method in operations:
+            route = f"{method.upper()} {path.replace('{job_id}', '{id}')}"
+            assert f"\n| `{route}` |" in TEXT, route
 
 
-def test_the_systemd_unit_and_the_container_file_use_existing_options(mien):
+def test_the_systemd_unit_and_the_container_file_are_valid(mien):
     unit = (DEPLOY / "mien.service").read_text(encoding="utf-8")
     container = (DEPLOY / "Containerfile").read_text(encoding="utf-8")
     (start_options,) = re.findall(r"^ExecStart=\S+ (.*)$", unit, re.MULTILINE)

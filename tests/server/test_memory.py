@@ -33,7 +33,7 @@ def image_file(width, height, mode="RGBA", image_format="PNG", **options):
     return file.getvalue()
 
 
-def test_a_photograph_counts_as_small_and_larger_images_as_large():
+def test_a_jpeg_of_3_megapixels_counts_as_small_and_larger_images_as_large():
     assert required_bytes(image_file(2000, 1500, "RGB", "JPEG"), "a.jpg") <= MAX_SMALL_BYTES
     assert MAX_SMALL_BYTES < required_bytes(image_file(6000, 4000), "a.png") <= MAX_IMAGE_BYTES
     assert required_bytes(image_file(3000, 3000, "RGB", "WEBP"), "a.webp") > MAX_SMALL_BYTES
@@ -72,7 +72,7 @@ def test_a_large_jpeg_is_decoded_at_a_reduced_size(tiny_model):
     with serving.in_process(tiny_model) as client:
         record = client.post("/analyze", content=body).json()
     assert (record["width"], record["height"]) == (8000, 6000)
-    # The detector of this server returns the central square of the image as the only face.
+    # The detector `whole` returns the central square of the image as the only face.
     assert record["faces"][0]["box"] == [1000, 0, 6000, 6000]
 
 
