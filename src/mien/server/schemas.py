@@ -173,7 +173,8 @@ ERROR_DESCRIPTIONS = {
     415: "The content type is not supported.",
     421: "The host name is not accepted.",
     422: "The body is invalid, none of its images can be read, or a parameter is invalid.",
-    503: "The server is busy; Retry-After is the time to wait in seconds.",
+    503: "The server is busy, its disk is full, or it is shutting down; Retry-After is the time to "
+    "wait in seconds.",
 }
 
 

@@ -13,8 +13,8 @@
  *   stills: [number, string][], face_count: number, faces: Series[] }} Data
  *
  * In `Data`, `step` is the typical interval between frames in seconds, `ticks` are the possible intervals of
- * the time axis, `shots` are the start in seconds and the number of each shot but the first, and `stills` are
- * the time in seconds and the data URL of each still image.
+ * the time axis, `shots` are the start in seconds and the number of each shot but the first (empty if there are
+ * too many), and `stills` are the time in seconds and the data URL of each still image.
  *
  * A `Sample` has the indices of the samples of a face that are nearest to, before and after a time.
  * @typedef {{ nearest: number, before: number, after: number, isInterpolated: boolean }} Sample
