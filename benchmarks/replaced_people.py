@@ -21,7 +21,7 @@ from tests.synthetic import film, replacements, shots
 
 ROOT = Path(__file__).parent.parent
 
-FIRST_SEED = 1350
+FIRST_SEED = 1360
 """First seed of the measured clips. All thresholds were chosen on other seeds, below this."""
 
 DISSOLVES = ("dissolving_stills", "dissolving_people")

@@ -53,7 +53,7 @@ MAX_THUMBNAILS, THUMBNAIL_INTERVAL = 3, 0.4
 """Maximum number of thumbnails of a track, and minimum seconds between them, except before the
 newest one: the last one before an absence often shows a face that is partly hidden or turned."""
 
-MIN_MISSED, MIN_ABSENCE_SECONDS = 2, 0.3
+MIN_MISSED, MIN_ABSENCE_SECONDS = 3, 0.5
 """A face is absent if it is not found in at least this many searches and seconds. So it is not
 absent between the frames of a video with few frames per second, in which it can turn."""
 
