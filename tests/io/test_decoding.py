@@ -81,6 +81,21 @@ def test_dropped_frames_are_no_damage(tmp_path, images, name, codec):
     assert [f.seconds for f in read(path)] == pytest.approx([float(t) for t in times], abs=2e-3)
 
 
+def test_no_frame_of_an_avi_file_with_b_frames_is_lost(tmp_path):
+    images = [np.full((64, 96, 3), 4 * k, np.uint8) for k in range(60)]
+    path = tmp_path / "a.avi"
+    # AVI states no presentation times, and FFmpeg guesses them in the order of decoding.
+    write_video(path, images, options={"g": "12", "bf": "2"})
+    frames = read(path)
+    seconds = [frame.seconds for frame in frames]
+    assert len(frames) == 60
+    assert seconds == sorted(set(seconds))
+    assert seconds == pytest.approx([k / 25 for k in range(60)], abs=3 / 25)
+    assert [frame.pixels.mean() for frame in frames] == pytest.approx(range(0, 240, 4), abs=3)
+    later = read(path, start=1.0)
+    assert [frame.number for frame in later] == list(range(later[0].number, 60))
+
+
 @pytest.mark.parametrize("name", ["b.mp4", "b.mkv", "b.mov", "b.avi", "b.flv"])
 @pytest.mark.parametrize("shift", [0, 1])
 def test_lossless_trim_is_no_damage(tmp_path, images, name, shift):

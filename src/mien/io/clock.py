@@ -25,14 +25,19 @@ class PresentationClock:
         time_base: Unit of the timestamps in seconds.
         rate: Frames per second; used for frames without timestamps, and where timestamps restart.
         start: The timestamp, in seconds, that counts as second 0.
+        are_guessed: Whether the timestamps are guessed from the order of decoding, because the
+            format states none (AVI). So they can step back by a few frames.
 
     Attributes:
         last: Seconds of the last frame; -1 before the first frame.
         count: Number of frames so far, including those for which None was returned.
     """
 
-    def __init__(self, time_base: Fraction, rate: float, start: Fraction) -> None:
+    def __init__(
+        self, time_base: Fraction, rate: float, start: Fraction, *, are_guessed: bool = False
+    ) -> None:
         self.last, self.count = -1.0, 0
+        self._are_guessed = are_guessed
         self._time_base, self._rate, self._start, self._offset = time_base, rate, start, 0.0
 
     def __call__(self, frame: Any) -> float | None:
@@ -45,8 +50,9 @@ class PresentationClock:
             self._offset += self.last + 1 / self._rate - seconds
             seconds = self.last + 1 / self._rate
         self.count += 1
-        # After damage, decoders return some frames out of order.
         if seconds <= self.last:
-            return None
+            if not self._are_guessed:  # after damage, decoders return some frames out of order
+                return None
+            seconds = self.last + 1 / self._rate
         self.last = seconds
         return max(seconds, 0.0)

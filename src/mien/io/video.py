@@ -232,7 +232,12 @@ class _OpenVideo:
         # The decoder checks each frame, because its size may differ from that in the header.
         decoder.options = {"max_pixels": str(self.max_pixels)}
         decoder.thread_type, decoder.thread_count = "AUTO", DECODER_THREADS
-        clock = PresentationClock(self.stream.time_base, self.rate, start_time(self.container))
+        clock = PresentationClock(
+            self.stream.time_base,
+            self.rate,
+            start_time(self.container),
+            are_guessed=self.container.format.name == "avi",
+        )
         timed = iter(TimedDecoder(self.container, self.stream, decoder, clock, self.source.name,
                                   self.on_warning))  # fmt: skip
         to_rgb = RgbConverter(self.stream, decoder, self.max_pixels)
