@@ -55,8 +55,8 @@ def ablate(
 
     Returns:
         A description of the experiment, and `cases`. Each case has its `changes`; its number of
-        `parameters`; `seed_statistics`, the mean and sample standard deviation of each metric over
-        seeds (None for one seed); and `difference_to_baseline`: its accuracy minus that of the
+        `parameters`; `seed_statistics`, the mean and sample standard deviation (None for one seed)
+        of each metric over seeds; and `difference_to_baseline`: its accuracy minus that of the
         baseline, paired by face, with the 95 % bootstrap interval over faces.
 
     Raises:
@@ -152,18 +152,20 @@ def _compare_cases(
         out: Parent of the run folders.
     """
     accuracy_per_face = {
-        name: _accuracy_per_face([runs.open_run(out / folder) for folder in of_case])
-        for name, of_case in folders.items()
+        name: _accuracy_per_face([runs.open_run(out / folder) for folder in case_folders])
+        for name, case_folders in folders.items()
     }
     return {
         name: {
-            "parameters": results[of_case[0]]["network"]["parameters"],
-            "seed_statistics": mean_and_sd([metrics_of(results[folder]) for folder in of_case]),
+            "parameters": results[case_folders[0]]["network"]["parameters"],
+            "seed_statistics": mean_and_sd(
+                [metrics_of(results[folder]) for folder in case_folders]
+            ),
             "difference_to_baseline": scores.paired_difference(
                 accuracy_per_face[name], accuracy_per_face[BASELINE]
             ),
         }
-        for name, of_case in folders.items()
+        for name, case_folders in folders.items()
     }
 
 

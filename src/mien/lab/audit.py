@@ -299,15 +299,20 @@ def _duplicates_table(duplicates_by_split: list[dict], exact_duplicates: int) ->
         "Duplicates within and across splits "
         f"({exact_duplicates:,} faces are exact duplicates of earlier faces)"
     )
-    columns = (
-        "kind", "split", "duplicate\nin", "pairs", "faces with\nduplicate", "fraction\nof split",
-        "same\nlabel",
-    )  # fmt: skip
+    columns = {
+        "kind": "kind",
+        "split": "split",
+        "duplicate_in": "duplicate\nin",
+        "pairs": "pairs",
+        "faces_with_duplicate": "faces with\nduplicate",
+        "fraction_of_split": "fraction\nof split",
+        "same_label": "same\nlabel",
+    }
     rows = [
-        tuple("" if value is None else value for value in row.values())
+        tuple("" if row[key] is None else row[key] for key in columns)
         for row in duplicates_by_split
     ]
-    return title, columns, rows
+    return title, tuple(columns.values()), rows
 
 
 def _conflicts_table(conflicts: dict) -> SummaryTable:

@@ -1,4 +1,4 @@
-"""Checks before a training, of its network, the runs that it starts from, and its targets."""
+"""Checks of the network of a training, the runs that it starts from, and its targets."""
 
 from __future__ import annotations
 

@@ -172,7 +172,8 @@ _KERAS = replace(
     interpolation="bilinear",
 )  # fmt: skip
 
-# Settings that are used where a system's authors state none.
+# Settings of the Sequential notebook, with dropout. They are also used where a system's authors
+# state none.
 _UNSTATED = replace(
     _KERAS, channels=1, dropout=0.5, epochs=100, batch_size=64, lr=1e-3, rotation=10.0,
     translate=0.1, scale=0.1,
@@ -231,7 +232,7 @@ RECIPES = {
 - common: for comparing networks, trained on FER2013 labels only. The leaderboard uses it for every
   network, with fewer epochs.
 - vgg19, sequential, hybrid: the paper's three networks, with the settings of `common` except for
-  dropout and, where SGD learns slowly, the optimizer.
+  dropout and, where SGD learns slowly, the optimizer with its learning rate and weight decay.
 - NAME-paper: a system with the settings that its authors state. These recipes differ from the
   sources in five points: the learning rate follows a cosine, SGD has Nesterov momentum, faces are
   not sheared, the initial weights are random, and the best epoch is the one with the lowest loss.
@@ -249,7 +250,7 @@ _CHOICES = {
 """Field -> allowed values."""
 
 MAX_WHOLE_NUMBER = 1e10
-"""Maximum of whole numbers without a smaller one; it fits into 64-bit integers."""
+"""Largest value of a whole-number field without a finite one in `_RANGES`; fits into 64 bits."""
 
 _RANGES = {
     "input_size": (8, 48), "initial_size": (0, 48),

@@ -65,7 +65,7 @@ RANGE_FACES = 512
 """Maximum number of faces on which int8 quantization measures the ranges of activations."""
 
 BATCH_SIZE = 256
-"""Number of faces per run of ONNX Runtime."""
+"""Number of faces per call of ONNX Runtime."""
 
 
 class ExportedNetwork(nn.Module):

@@ -47,8 +47,8 @@ def _has_surrogates(text: str) -> bool:
 
 
 def _is_score(value: object) -> bool:
-    """Whether a value is a score with its interval; tables rely on the order of the fields."""
-    return _is_map(value, is_number) and list(value) == ["value", "low", "high"]  # type: ignore[call-overload]
+    """Whether a value is a score with its interval, and has no other fields."""
+    return _is_map(value, is_number) and set(value) == {"value", "low", "high"}  # type: ignore[call-overload]
 
 
 def _is_map(value: object, check: Check) -> bool:

@@ -69,13 +69,13 @@ class LabeledImage:
 
 
 def can_load(root: Path) -> bool:
-    """Whether `root` is a table of image files, or a folder per emotion.
+    """Whether `root` is a table of image files, or a folder with a subfolder per emotion.
 
     A folder in which the first image of every split has 48 x 48 pixels does not count: it is a
     dataset for `mien.lab.data`, with face crops in which no face can be detected.
     """
     if root.is_file() and root.suffix.lower() in TABLE_SUFFIXES:
-        return "pixels" not in _read_header(root)  # which only fer2013.csv has
+        return "pixels" not in _read_header(root)  # a column that only fer2013.csv has
     class_folders = _class_folders(root).values() if root.is_dir() else ()
     first_images = map(_first_image, class_folders)
     return any(path and not _is_face_crop(path) for path in first_images)
@@ -142,7 +142,7 @@ def _first_image(folders: Sequence[Path]) -> Path | None:
 
 
 def _images(folder: Path) -> list[LabeledImage]:
-    """Return the images of a folder named after an emotion; warn about other files."""
+    """Return the images of a folder, with its name as their label; warn about other files."""
     content = read_folder(str(folder))
     images = [path for path, kind in content.files if kind in ("image", "animation")]
     if content.unread_message:

@@ -138,7 +138,7 @@ def _read_times(path: Path) -> dict[str, dict]:
 def _check_one_evaluation_set(
     data_by_evaluation_set: Mapping[tuple[str, ...], str], folder: Path
 ) -> None:
-    """Raise a `UserError` if there are several `protocols.evaluation_set` -> name of the data."""
+    """Raise a `UserError` if there are several evaluation sets, each mapped to its data's name."""
     if len(data_by_evaluation_set) > 1:
         listed = "; ".join(
             _describe_evaluation_set(key, name)

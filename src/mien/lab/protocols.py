@@ -183,13 +183,14 @@ def folds(splits: Splits, count: int, *, grouped: bool = True) -> tuple[Samples,
     from sklearn.model_selection import StratifiedKFold
 
     pool = _pool(splits)
-    group = duplicate_groups(pool.faces) if grouped else np.arange(len(pool))
-    unique = np.unique(group)
+    # Only the first face of each group of duplicates is split; the others get its fold.
+    first_of_group = duplicate_groups(pool.faces) if grouped else np.arange(len(pool))
+    first = np.unique(first_of_group)
     assigned = np.empty(len(pool), np.int64)
     splitter = StratifiedKFold(count, shuffle=True, random_state=0)
-    for fold, (_, held_out) in enumerate(splitter.split(unique, pool.labels[unique])):
-        assigned[unique[held_out]] = fold
-    return pool, assigned[group]
+    for fold, (_, held_out) in enumerate(splitter.split(first, pool.labels[first])):
+        assigned[first[held_out]] = fold
+    return pool, assigned[first_of_group]
 
 
 def _pool(splits: Splits) -> Samples:

@@ -48,9 +48,9 @@ def reduce_precision(proto: onnx.ModelProto, precision: str) -> onnx.ModelProto:
             proto.graph.initializer.remove(weight)
             proto.graph.initializer.extend(stored)
             conversions += nodes
-    nodes = list(proto.graph.node)
+    existing_nodes = list(proto.graph.node)
     del proto.graph.node[:]
-    proto.graph.node.extend(conversions + nodes)
+    proto.graph.node.extend(conversions + existing_nodes)
     onnx.checker.check_model(proto)
     return proto
 

@@ -52,7 +52,7 @@ def comparison_page(all_runs: Sequence[Run]) -> Page:
 
 
 def comparison(all_runs: Sequence[Run]) -> FigureBlock:
-    """Plot the claimed and the measured accuracy of each run."""
+    """Plot the claimed and the measured accuracy of each run that has label scores."""
     rows = []
     for run, name in zip(all_runs, tables.run_names(all_runs), strict=True):
         section = run.result()["heads"].get("labels", {}).get("fer2013")

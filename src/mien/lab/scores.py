@@ -148,9 +148,9 @@ def per_face_scores(predictions: Mapping[str, np.ndarray]) -> dict[str, np.ndarr
         scores["accuracy"] = (probabilities.argmax(1) == truth).astype(float)
         scores["log loss"] = -np.log(np.maximum(true_class, metrics.EPSILON))
     if "votes" in predictions:
-        truth = data.majority(predictions["raters"])
-        has_majority = truth >= 0
-        correct = predictions["votes"].argmax(1) == truth
+        majority = data.majority(predictions["raters"])
+        has_majority = majority >= 0
+        correct = predictions["votes"].argmax(1) == majority
         scores["FER+ accuracy"] = correct[has_majority].astype(float)
         has_enough_votes, shares = data.seven_shares(predictions["raters"])
         predicted_shares = restrict_labels(

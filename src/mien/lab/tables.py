@@ -207,7 +207,8 @@ def paired(all_runs: Sequence[Run]) -> Table | None:
         The table, or None if no other run has the same evaluation set.
     """
     rows = []
-    (baseline, *others), (baseline_name, *names) = all_runs, run_names(all_runs)
+    baseline, *others = all_runs
+    baseline_name, *names = run_names(all_runs)
     baseline_predictions = runs.load_predictions(baseline)
     evaluation_set = protocols.evaluation_set(baseline.result())
     for run, name in zip(others, names, strict=True):

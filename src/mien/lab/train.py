@@ -279,11 +279,10 @@ def train_epoch(step: Step, inputs: EpochInputs, rank: int, on_progress: Progres
 
 
 def should_validate(config: Config, epoch: int, device: torch.device) -> bool:
-    """Whether to evaluate on `val` after `epoch` epochs, unless the training is finished.
+    """Whether to evaluate on `val` after epoch `epoch` (from 1), if it is not the last one.
 
-    A finished training is always evaluated. On a GPU an evaluation takes as long as an epoch.
-    There, only every `VALIDATE_EVERY`-th epoch is evaluated, unless the training depends on the
-    result.
+    On a GPU an evaluation takes as long as an epoch. There, only every `VALIDATE_EVERY`-th epoch is
+    evaluated, unless the training depends on the result. The last epoch is always evaluated.
     """
     if device.type == "cpu" or config.select_epoch == "best" or config.patience:
         return True
@@ -299,7 +298,7 @@ def validate(
         model: The network.
         splits: Split name -> samples.
         config: Config of the training.
-        faces: The faces of `val` on the device; by default they are copied there.
+        faces: The faces of `val` on the device of the network; None to copy them there.
 
     Returns:
         The `val_...` fields of a log entry: losses in nats, and accuracies. Without `val`, the
