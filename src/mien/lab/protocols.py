@@ -1,7 +1,7 @@
 """Protocols: how a dataset is split into a training set and evaluation sets.
 
 The leaky protocols reproduce, for demonstration, mistakes that are common in published work
-(docs/reproduce-the-paper.md). Their numbers are always shown with a warning.
+(docs/reproduce-the-paper.md). `warning` returns the warning to show with their results.
 """
 
 from __future__ import annotations
