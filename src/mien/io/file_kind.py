@@ -162,7 +162,7 @@ def _kind_by_content(path: str, head: bytes) -> SourceKind | None:
 
 
 def _is_animation(path: str, head: bytes) -> bool:
-    """Return whether an image is an animation; to save time, Pillow opens only possible ones."""
+    """Return whether an image is an animation; faster tests come before opening it with Pillow."""
     if head.startswith(b"GIF8"):
         return _has_second_frame(path, "GIF")
     if head.startswith(b"WEBPVP8X", 8):

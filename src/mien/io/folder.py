@@ -90,7 +90,7 @@ def _add_file(folder: Folder, entry: os.DirEntry[str]) -> None:
     name = entry.name.lower()
     if name.startswith(".") or name in SYSTEM_FILES:
         return
-    # A broken link with the suffix of an image is listed, so that its error is reported.
+    # A broken link with the suffix of an image or video is listed, so that its error is reported.
     is_file = entry.is_file() or (entry.is_symlink() and not Path(entry.path).exists())
     if is_file and (kind := kind_in_folder(entry.path)):
         folder.files.append((entry.path, kind))

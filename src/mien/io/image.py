@@ -50,7 +50,7 @@ def frames(
 ) -> Iterator[Frame]:
     """Read all frames of an image: the pages of a TIFF, the frames of an animation, or one frame.
 
-    Pages of a TIFF that are reduced copies are left out, unless the first page is one.
+    Pages of a TIFF that are reduced copies are left out, except for the first page.
 
     Args:
         source: The path of one file, `-` for standard input, the bytes of a file, an array that
@@ -153,7 +153,7 @@ def _pixels(image: Image.Image, name: str, max_pixels: int | None) -> np.ndarray
 
 
 def _original_size(image: Image.Image) -> tuple[int, int] | None:
-    """Return the upright width and height of a JPEG before its reduction, or None for others."""
+    """Return the upright width and height before a reduction, or None if there was none."""
     size = image.info.get(jpeg.ORIGINAL_SIZE)
     if size is None:
         return None

@@ -168,8 +168,10 @@ def _lock(part: Path, file: IOBase) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # Another run that ended in the meantime may have renamed or deleted the file.
         is_same_file = os.path.samestat(os.fstat(file.fileno()), part.stat())
-    except OSError:
+    except (BlockingIOError, FileNotFoundError):
         is_same_file = False
+    except OSError:  # the file system does not support locks
+        return
     if not is_same_file:
         raise UserError(
             f"Cannot write {part}: another run is writing to it. "

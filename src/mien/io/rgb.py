@@ -33,8 +33,9 @@ UPRIGHT_TRANSPOSES = {
 """The operation that makes an image upright, for each EXIF orientation except 1 (upright)."""
 
 INTEGER_WHITE_LEVELS = (65535, 2**24 - 1, 2**32 - 1)
-"""Possible white levels of integers; the smallest that is not below the image's maximum is used. If
-all are below it, the minimum becomes black and the maximum white."""
+"""Possible white levels of integers, if the file does not determine white. The smallest that is not
+below the image's maximum is used; for signed integers, only the first is possible. If all are below
+the maximum, the minimum becomes black and the maximum white."""
 
 FLOAT_WHITE_LEVELS = (1.0, 255.0, 65535.0)
 """Possible white levels of floats, used as those of integers, unless the image has highlights
@@ -108,8 +109,8 @@ def _gray(image: Image.Image) -> np.ndarray:
         values = values.view(np.int8)
     white = tiff.max_value(image)
     if values.dtype == np.int32 and white == 2**32 - 1:
-        # Pillow reads uint32 as int32. The maximum determines white, because such files may hold
-        # fewer bits.
+        # Pillow reads uint32 as int32. The image's maximum determines white, because such files may
+        # hold fewer bits.
         values, white = values.view(np.uint32), 0
     gray = _to_8_bits(values, white)
     return 255 - gray if tiff.is_white_zero(image) else gray
@@ -126,29 +127,29 @@ def _to_8_bits(values: np.ndarray, white: int) -> np.ndarray:
     scaled: NDArray[np.floating] = values.astype(dtype)
     np.nan_to_num(scaled, copy=False, posinf=0, neginf=0)
     minimum, maximum = float(scaled.min()), float(scaled.max())
-    low, high = _black_and_white_levels(minimum, maximum, white, values.dtype)
-    scaled -= low
-    scaled /= max(high - low, 1e-12)  # the levels of a constant image may be equal
+    black, white_level = _black_and_white_levels(minimum, maximum, white, values.dtype)
+    scaled -= black
+    scaled /= max(white_level - black, 1e-12)  # the levels of a constant image may be equal
     scaled *= 255
     return scaled.round(out=scaled).clip(0, 255, out=scaled).astype(np.uint8)
 
 
 def _black_and_white_levels(
-    low: float, high: float, white: int, dtype: np.dtype
+    minimum: float, maximum: float, white: int, dtype: np.dtype
 ) -> tuple[float, float]:
     """Return the input values that become 0 and 255."""
-    if low < 0:
-        return low, high
-    if white and high <= white and dtype.kind != "f":
+    if minimum < 0:
+        return minimum, maximum
+    if white and maximum <= white and dtype.kind != "f":
         return 0.0, float(white)
-    if dtype.kind == "f" and FLOAT_WHITE_LEVELS[0] < high < MAX_HIGHLIGHT:
-        return 0.0, high
+    if dtype.kind == "f" and FLOAT_WHITE_LEVELS[0] < maximum < MAX_HIGHLIGHT:
+        return 0.0, maximum
     white_levels: tuple[float, ...] = INTEGER_WHITE_LEVELS
     if dtype.kind == "f":
         white_levels = FLOAT_WHITE_LEVELS
     elif dtype == np.int32:  # Pillow's mode I, which usually holds 16-bit values
         white_levels = INTEGER_WHITE_LEVELS[:1]
     for level in white_levels:
-        if high <= level:
+        if maximum <= level:
             return 0.0, float(level)
-    return low, high
+    return minimum, maximum

@@ -90,16 +90,17 @@ class Source:
                 that match), `-` for an image on standard input, `camera` or `camera:1`, an address
                 (`rtsp://...`, `https://.../clip.mp4`), or numbered images (`frames/%04d.png@30`).
             on_warning: Called with a `UserError` that counts the other files of a folder and names
-                the subfolders that are not read, or that counts the folders that a glob matches.
-                By default, a Python warning is issued. Hidden and system files are not counted.
+                the subfolders that are not read, or that counts the folders that a glob without
+                `**` matches. By default, a Python warning is issued. Hidden and system files are
+                not counted.
 
         Returns:
             At least one input; those of a folder or glob are sorted by path. `kind_of_file`
             determines the kind of a file.
 
         Raises:
-            UserError: Nothing matches, a file or folder cannot be accessed, or the text is empty,
-                an invalid address or the address of an image.
+            UserError: There is nothing to read, a file or folder cannot be accessed, or the text is
+                empty, an invalid address or the address of an image.
 
         Example:
             ```python

@@ -9,19 +9,24 @@ from mien.errors import UserError
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """First bytes of TIFF and BigTIFF files, each in both byte orders."""
 
-SUBFILE_TYPE, BITS, PHOTOMETRIC, PLANAR, MAX_SAMPLE, COLOR_MAP, SUB_IFDS, SAMPLE_FORMAT = (
-    254, 258, 262, 284, 281, 320, 330, 339,
-)  # fmt: skip
+SUBFILE_TYPE = 254
+BITS = 258
+PHOTOMETRIC = 262
+MAX_SAMPLE = 281
+PLANAR = 284
+COLOR_MAP = 320
+SUB_IFDS = 330
+SAMPLE_FORMAT = 339
 """Numbers of TIFF tags."""
 
 DNG_VERSION, CANON_RAW = 50706, b"CR"
 """The tag that identifies Adobe's raw files (DNG), and bytes 8 and 9 of Canon's raw files (CR2)."""
 
-REDUCED, WHITE_IS_ZERO, SEPARATE, SIGNED = 1, 0, 2, 2
-"""Values of the tags for subfile type, photometric interpretation, planes and sample format.
-
-The subfile type is a bit field.
-"""
+REDUCED = 1  # a bit of SUBFILE_TYPE
+WHITE_IS_ZERO = 0  # PHOTOMETRIC
+SEPARATE = 2  # PLANAR
+SIGNED = 2  # SAMPLE_FORMAT
+"""Values of these tags."""
 
 
 def is_tiff(body: bytes) -> bool:

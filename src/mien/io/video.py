@@ -34,7 +34,7 @@ from mien.results import Frame
 
 DECODER_THREADS = 4
 """Number of decoder threads. It does not grow with the number of cores, because each thread holds a
-frame in memory, and analyzing a frame takes longer than decoding it, even in a single thread."""
+frame in memory, and analyzing a frame takes longer than decoding it, even in one decoder thread."""
 
 SEEK_MARGIN = 1.0
 """Number of seconds before the requested time at which seeking aims, because some formats seek by
@@ -43,7 +43,7 @@ decoding time, which is before the time at which a frame is shown."""
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
-    """Properties that the header of a video file states; those that it does not state are 0.
+    """Properties of a video file or sequence; those that a file's header does not state are 0.
 
     Attributes:
         seconds: Duration from second 0 of the file to the end of the video.
@@ -220,7 +220,7 @@ class _OpenVideo:
         return float(self.stream.average_rate or self.stream.guessed_rate or DEFAULT_FRAME_RATE)
 
     def lazy_frames(self, start: float, *, is_number_known: bool) -> Iterator[_LazyFrame]:
-        """Yield the frames in temporal order, beginning with one at or before `start`.
+        """Yield the frames in temporal order, from at or before `start` on (or the first one).
 
         Args:
             start: Time in seconds.

@@ -84,7 +84,7 @@ def _with_square_pixels(width: int, height: int, aspect: Fraction) -> tuple[int,
 
 
 def create_decoder(stream: Any) -> Any:
-    """Return a decoder for a stream; it supports transparency if the stream is transparent."""
+    """Return a decoder for a stream; if the stream is transparent, one that keeps transparency."""
     import av
 
     name = TRANSPARENCY_DECODERS.get(stream.codec_context.name, "")
@@ -117,7 +117,7 @@ def blend_with_white(pixels: np.ndarray, *, zero_alpha_is_opaque: bool = False) 
 
 
 def display_matrix(av_frame: Any) -> np.ndarray | None:
-    """Return the (2, 2) linear part of the display matrix, or None for an upright frame."""
+    """Return the (2, 2) linear part of the display matrix; None for a frame without a matrix."""
     from av.sidedata.sidedata import SideDataContainer
 
     try:
@@ -155,7 +155,12 @@ def orient(pixels: np.ndarray, matrix: np.ndarray) -> np.ndarray:
         The upright image, contiguous.
     """
     (a, b), (c, d) = matrix
+    horizontal, vertical = a, d
     if abs(a) + abs(d) < abs(b) + abs(c):  # columns become rows
-        pixels, a, d = pixels.transpose(1, 0, 2), c, b
-    vertical_step, horizontal_step = (-1 if factor < 0 else 1 for factor in (d, a))
-    return np.ascontiguousarray(pixels[::vertical_step, ::horizontal_step])
+        pixels = pixels.transpose(1, 0, 2)
+        horizontal, vertical = c, b
+    if horizontal < 0:
+        pixels = pixels[:, ::-1]
+    if vertical < 0:
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
