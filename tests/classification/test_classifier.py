@@ -88,6 +88,11 @@ def test_shares_of_the_default_model_do_not_depend_on_the_batch_size():
     assert np.abs(classify(faces) - one_by_one).max() < 1e-6
 
 
+def test_a_head_of_a_model_with_a_sidecar_is_an_error(make_model):
+    message = load_error(weights.ModelFile(model_with_sidecar(make_model), "labels"))
+    assert "no head 'labels'" in message
+
+
 def test_a_sidecar_determines_the_preprocessing_and_the_softmax(make_model):
     import onnx
     from onnx import numpy_helper

@@ -258,6 +258,8 @@ def _read_spec(
         source = path
         spec = from_metadata(metadata, next(iter(input_shapes.values()), []), head)
     elif sidecar.exists():
+        if head:
+            raise UserError(f"{path} has no head {head!r}; it has one unnamed head.")
         source = sidecar
         spec = from_sidecar(sidecar)
     else:

@@ -46,8 +46,7 @@ def crop_upright(
 
     Args:
         pixels: (H, W, 3) uint8 RGB.
-        square: The square to crop before the rotation around its center: x, y, side and side in
-            pixels.
+        square: x, y, side and side in pixels, before the square is rotated around its center.
         side: Side of the returned crop in pixels.
         channels: 1 (gray) or 3 (RGB).
         roll: The face's clockwise tilt in degrees.

@@ -105,7 +105,7 @@ class FaceClassifier:
         return restrict_labels(self._classifier(crops), self._classifier.spec.labels, self.labels)
 
     def _classify(self, batch: _Batch) -> Iterator[Result]:
-        shares = self._predict_in_batches([crop for *_, crops in batch.entries for crop in crops])
+        shares = self._predict_in_batches([crop for _, _, crops in batch.entries for crop in crops])
         for frame, detections, crops in batch.entries:
             faces = [
                 self._face(face_id, detection, crop, next(shares))

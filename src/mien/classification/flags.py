@@ -20,7 +20,7 @@ LOW_CONFIDENCE = 0.8
 
 TURNED_YAW = 0.4
 """Absolute value of `results.estimate_yaw` above which a face is flagged `turned`, chosen with
-`benchmarks/pose.py`. A face is flagged `tilted` if its roll is above that of an upright head."""
+`benchmarks/pose.py`. (The threshold of the flag `tilted` is `_rotation.MAX_UPRIGHT_ROLL`.)"""
 
 
 def flags(face: Detection, crop: np.ndarray) -> tuple[str, ...]:

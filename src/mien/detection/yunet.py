@@ -121,7 +121,7 @@ class YuNet:
         return detections
 
     def _detect(self, pixels: np.ndarray, run_options: Any = None) -> list[Detection]:
-        """Detect faces without resizing, in an image of at most about 1,300 pixels a side."""
+        """Detect faces without resizing, in an image of at most `TILE_SIDE` pixels a side."""
         padded = pad(pixels)
         outputs = self._session.run(self._outputs, {"pixels": padded}, run_options)
         rows = [
@@ -170,7 +170,7 @@ def _to_detection(row: list[float]) -> Detection:
 
 
 def pad(pixels: np.ndarray) -> np.ndarray:
-    """Pad an image with black on the right and below to multiples of the largest stride, 32."""
+    """Pad an image with black on the right and below, to multiples of 32 from 64 on."""
     height, width = pixels.shape[:2]
     padded_height, padded_width = (
         math.ceil(max(side, MIN_PADDED_SIDE) / STRIDES[-1]) * STRIDES[-1]
