@@ -6,11 +6,12 @@ import re
 import stat
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import pytest
 
 from mien.errors import UserError
-from mien.io import atomic_file
+from mien.io import atomic_file, partial_file
 from mien.io.partial_file import open_resumable
 
 
@@ -124,6 +125,18 @@ def test_only_the_temporary_files_of_killed_processes_are_removed(tmp_path):
 def test_resumable_output_in_a_missing_folder_is_an_error(tmp_path):
     path = tmp_path / "missing" / "faces.jsonl"
     with pytest.raises(UserError, match=re.escape(str(path))), open_resumable(path, resume=False):
+        pass
+
+
+@pytest.mark.skipif(partial_file.fcntl is None, reason="needs POSIX locks")
+@pytest.mark.parametrize(("number", "is_error"), [(errno.ENOLCK, False), (errno.EAGAIN, True)])
+def test_resumable_output_needs_no_locks_but_respects_them(tmp_path, monkeypatch, number, is_error):
+    def flock(*_):
+        raise OSError(number, os.strerror(number))  # without support of locks, or locked
+
+    monkeypatch.setattr(partial_file.fcntl, "flock", flock)
+    expected = pytest.raises(UserError, match="another run") if is_error else nullcontext()
+    with expected, open_resumable(tmp_path / "faces.jsonl", resume=False):
         pass
 
 

@@ -113,7 +113,9 @@ def test_recording_that_begins_between_key_frames_is_no_damage(tmp_path, images)
     body = (tmp_path / "a.ts").read_bytes()
     with av.open(str(tmp_path / "a.ts")) as container:
         positions = [p.pos for p in container.demux(video=0) if p.pos is not None]
-    (tmp_path / "b.ts").write_bytes(without_start(body, positions[7]))
+    (tmp_path / "b.ts").write_bytes(
+        without_start(body, positions[7])
+    )  # key frames are 0, 20 and 40
     assert len(read(tmp_path / "b.ts")) >= len(images) - 20  # all from the next key frame on
 
 

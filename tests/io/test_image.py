@@ -210,7 +210,7 @@ def test_arrays_pil_images_and_bytes_give_the_same_pixels():
         assert np.array_equal(image.first_frame(source).pixels, pixels)
 
 
-def test_arrays_of_images_are_converted_to_rgb_and_others_are_rejected():
+def test_gray_and_rgba_arrays_are_converted_to_rgb_and_others_are_rejected():
     gray = gradient()[:, :, 0]
     assert np.array_equal(image.first_frame(gray).pixels[:, :, 2], gray)
     assert np.array_equal(image.first_frame(gray[:, :, None]).pixels[:, :, 1], gray)
@@ -539,7 +539,7 @@ def test_images_above_the_limit_that_cannot_be_reduced_are_rejected(monkeypatch)
     monkeypatch.setattr(image_file, "MAX_PIXELS", 1000)
     body = encoded(Image.fromarray(gradient(200, 100)), "JPEG")
     assert "200 x 100" in error_for(encoded(Image.fromarray(gradient(200, 100)), "PNG"))
-    with pytest.raises(UserError, match="200 x 100"):
+    with pytest.raises(UserError, match="200 x 100"):  # JPEGs are not reduced to a given limit
         image.first_frame(body, max_pixels=1500)
     monkeypatch.setattr(jpeg, "MAX_REDUCED_PIXELS", 15_000)
     assert "200 x 100" in error_for(body)

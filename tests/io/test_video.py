@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from mien.errors import UserError
-from mien.io import prefetch, video
+from mien.io import prefetch, reader, video
 from mien.io.source import Source
 from tests.io.video_files import frame_times, read, write_gif
 from tests.synthetic import clip_files, clips, tracking_scores
@@ -43,7 +43,7 @@ def test_animated_gif_is_a_video_and_a_single_frame_is_an_image(tmp_path, sample
     write_gif(still, sample_faces, 1)
     assert Source.parse(str(moving)).kind == "animation"
     assert Source.parse(str(still)).kind == "image"
-    frames = list(video.frames(Source.parse(str(moving))))
+    frames = list(reader.frames(Source.parse(str(moving))))
     assert [frame.seconds for frame in frames] == pytest.approx([0, 0.04, 0.24, 0.28, 0.32])
     for frame, original in zip(frames, originals, strict=True):
         assert np.abs(frame.pixels.astype(int) - original).mean() < 8
@@ -79,10 +79,22 @@ def test_reading_ends_at_the_frame_at_which_should_stop_is_true(clip):
 
 
 def test_closing_the_iterator_ends_decoding_while_frames_are_skipped(clip):
-    frames = video.frames(Source.parse(str(clip[0])), video.FrameSelection(seconds=1e6))
+    calls, is_closing = [], threading.Event()
+
+    def should_stop():
+        calls.append(1)
+        if len(calls) == 2 and is_closing.wait(10):
+            time.sleep(0.2)  # meanwhile, the iterator is closed
+        return False
+
+    frames = video.frames(
+        Source.parse(str(clip[0])), video.FrameSelection(seconds=1e6), should_stop=should_stop
+    )
     next(frames)
+    is_closing.set()
     frames.close()
     assert "decoder" not in [thread.name for thread in threading.enumerate()]
+    assert len(calls) < 25  # not called for every frame of the clip
 
 
 def test_missing_number_of_a_sequence_is_an_error(tmp_path):

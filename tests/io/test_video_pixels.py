@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from mien.io import tone_mapping, video
+from mien.io import reader, tone_mapping, video
 from mien.io.source import Source
 from mien.io.video_pixels import blend_with_white, orient, parse_display_matrix
 from tests.io.video_files import read, write_video
@@ -228,7 +228,7 @@ def test_transparent_gif_is_blended_with_white(tmp_path):
     for k, image in enumerate(images):
         image.paste((250, 0, 0, 255), (10 * k, 0, 10 * k + 20, 48))
     images[0].save(tmp_path / "a.gif", save_all=True, append_images=images[1:], disposal=2)
-    for frame in read(tmp_path / "a.gif"):
+    for frame in reader.frames(Source.parse(str(tmp_path / "a.gif"))):
         transparent, opaque = frame.pixels[40, 60], frame.pixels[40, 12]  # in both frames
         assert tuple(transparent) == (255, 255, 255)
         assert tuple(opaque) == pytest.approx((250, 0, 0), abs=8)
