@@ -80,10 +80,10 @@ def test_stream_that_cannot_be_opened_is_not_retried():
     assert errors == []
 
 
-def test_max_attempts_limits_reconnecting(server, monkeypatch):
+def test_max_failures_limits_reconnecting(server, monkeypatch):
     monkeypatch.setattr(camera, "RETRY_DELAYS", (0.01,))
     errors = []
-    frames = camera.frames(Source.parse(server.address), errors.append, max_attempts=3)
+    frames = camera.frames(Source.parse(server.address), errors.append, max_failures=3)
     next(frames)
     server.is_open = False
     server.http.shutdown()

@@ -33,7 +33,7 @@ TIMEOUT = 10.0
 def frames(
     source: Source,
     on_warning: ErrorCallback | None = None,
-    max_attempts: int = 0,
+    max_failures: int = 0,
     started: float | None = None,
     end: float = math.inf,
 ) -> Iterator[Frame]:
@@ -46,7 +46,7 @@ def frames(
         source: The camera or stream.
         on_warning: Called with a `UserError` before each attempt to reconnect; by default, a Python
             warning is issued.
-        max_attempts: Number of consecutive failures of a stream after which its error is raised; 0
+        max_failures: Number of consecutive failures of a stream after which its error is raised; 0
             for no limit.
         started: Value of `time.monotonic()` at second 0; by default, that of the first frame.
         end: The second at which reading ends, even if no frame arrives. Without `started`, the wait
@@ -57,7 +57,7 @@ def frames(
 
     Raises:
         UserError: The source cannot be opened, a camera is interrupted, a stream fails
-            `max_attempts` consecutive times, or no frame arrives before `end`.
+            `max_failures` consecutive times, or no frame arrives before `end`.
     """
     on_warning = on_warning or warn
 
@@ -66,7 +66,7 @@ def frames(
 
     is_empty = True
     for frame in _newest_frames(
-        lambda stop_event: _read_and_reconnect(source, on_warning, max_attempts, stop_event),
+        lambda stop_event: _read_and_reconnect(source, on_warning, max_failures, stop_event),
         seconds_left,
     ):
         is_empty = False
@@ -80,7 +80,7 @@ def frames(
 
 
 def _read_and_reconnect(
-    source: Source, on_warning: ErrorCallback, max_attempts: int, stop_event: threading.Event
+    source: Source, on_warning: ErrorCallback, max_failures: int, stop_event: threading.Event
 ) -> Iterator[Frame]:
     """Yield frames with the `time.monotonic()` of arrival, and reconnect if a stream fails."""
     read = _read_camera if source.kind == "camera" else _read_stream
@@ -96,7 +96,7 @@ def _read_and_reconnect(
         except UserError as failure:
             error = failure
         failures += 1
-        if source.kind == "camera" or not count or 0 < max_attempts <= failures:
+        if source.kind == "camera" or not count or 0 < max_failures <= failures:
             raise error
         delay = RETRY_DELAYS[min(failures, len(RETRY_DELAYS)) - 1]
         on_warning(UserError(f"{str(error).rstrip('.')}; retrying in {delay:g} s."))

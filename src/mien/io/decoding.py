@@ -25,8 +25,9 @@ class TimedDecoder:
     """Decodes a stream to frames with their seconds.
 
     A file counts as damaged if packets cannot be read or decoded, if the decoder marks frames as
-    corrupt, or if the file is shorter than its container states. Irregular timestamps, and a wrong
-    frame count or duration in the header, do not count as damage, because intact files have them.
+    corrupt, or if the file is shorter than its container states. Irregular timestamps and a wrong
+    frame count or duration in the header do not count as damage, because intact files have them.
+    Nor does a recording that begins between key frames or, as of a broadcast, ends within a frame.
 
     Args:
         container: An open PyAV container.

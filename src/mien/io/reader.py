@@ -32,7 +32,8 @@ def frames(
             animation, and before each attempt to reconnect to a stream; by default, a Python
             warning is issued.
         max_pixels: Maximum number of pixels of a frame of a video file, sequence or animation;
-            larger ones count as damaged. Other sources ignore it.
+            larger ones count as damaged, or, if they are the first of an animation, are an error.
+            Other sources ignore it.
         should_stop: Called for each frame of a video file, sequence or animation, selected or not;
             reading ends when it returns true. Other sources ignore it.
         started: Value of `time.monotonic()` at second 0 of a live source; by default, that of its
