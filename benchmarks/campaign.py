@@ -12,9 +12,9 @@ first, and finished tasks are skipped.
 
 Results are copied to OUT/packed as soon as a task is finished, with weights in half precision.
 With `--archive`, results that no earlier command archived are also written to a split tar file.
-With `--parallel`, several tasks run at once, and share a GPU by CUDA MPS. The exported code needs
-torch, filelock, NumPy and Pillow, and for some protocols and networks scikit-learn, timm or
-torchvision. Without git, $MIEN_COMMIT must name the commit.
+With `--parallel`, several tasks run at once; with `--gpu`, too, they share the GPU by CUDA MPS. The
+exported code needs torch, filelock, NumPy and Pillow, and for some protocols and networks
+scikit-learn, timm or torchvision. Without git, $MIEN_COMMIT must name the commit.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Campaign:
         data: The folder of FER2013.
         out: The folder for runs, logs and packed results.
         time_factor: Factor by which the time limit of each task is multiplied.
-        archive: Folder for an archive that is written again after each task; None for no archive.
+        archive: Folder that is replaced by an archive after each task; None for no archive.
     """
 
     def __init__(
@@ -245,7 +245,7 @@ def main() -> None:
     parser.add_argument("--gpu", action="store_true", help="Exit with an error if there is no GPU.")
     parser.add_argument("--dry-run", action="store_true", help="Only list the pending tasks.")
     parser.add_argument("--archive", type=Path, metavar="FOLDER",
-                        help="Write new results to this folder as a split tar file.")  # fmt: skip
+                        help="Replace this folder by a split tar file of new results.")  # fmt: skip
     parser.add_argument("--extract", type=Path, metavar="FOLDER",
                         help="Extract a tar file from this folder to --out, and exit.")  # fmt: skip
     parser.add_argument("--export-code", type=Path, metavar="FOLDER",

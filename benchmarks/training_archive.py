@@ -60,7 +60,7 @@ def pack_run(folder: Path, destination: Path) -> None:
 
 
 def write_archive(tasks: Iterable[Task], out: Path, destination: Path) -> list[str]:
-    """Write results that are not archived yet to a tar file in parts of limited size.
+    """Replace a folder by results that are not archived yet, as a tar file in parts.
 
     Results come first, then weights, then checkpoints of unfinished tasks, small files first. Files
     that no longer fit into `MAX_ARCHIVE_BYTES` are left for the archive of a later command.
@@ -114,14 +114,18 @@ def _write_parts(content: bytes, destination: Path) -> None:
 
 
 def archived_names(out: Path) -> list[str]:
-    """Return the names of the files that earlier commands archived."""
+    """Return the names of the results that earlier commands archived."""
     path = out / "archived.json"
     return json.loads(path.read_text()) if path.exists() else []
 
 
 def add_archived_names(names: list[str], out: Path) -> None:
-    """Record the names of archived files, so that later commands do not archive them again."""
-    (out / "archived.json").write_text(json.dumps(archived_names(out) + names))
+    """Record the names of archived results, so that later commands do not archive them again.
+
+    The files of tasks that are not packed yet are not recorded, because they will change.
+    """
+    packed = [name for name in names if (out / "packed" / name).exists()]
+    (out / "archived.json").write_text(json.dumps(archived_names(out) + packed))
 
 
 def extract_archive(parts: Path, destination: Path) -> None:

@@ -62,7 +62,7 @@ def _changes(task):
     return [value for option, value in pairwise(task.arguments) if option == "--set"]
 
 
-def test_a_tiny_campaign_on_a_machine_with_few_packages(tmp_path):
+def test_a_campaign_needs_few_packages_and_archives_each_result_once(tmp_path):
     data = tiny.write_packed(tmp_path / "data", tiny.table(28, 21))
     copy, out = tmp_path / "copy", tmp_path / "out"
     training_archive.export_code(copy)
@@ -176,6 +176,26 @@ def test_an_archive_has_results_first_and_as_many_weights_as_fit(tmp_path, monke
     assert torch.equal(extracted["a"], original["a"].half())
     assert torch.equal(extracted["norm"], original["norm"])  # one dimension: not rounded
     assert extracted["count"] == 3
+
+
+def test_files_of_an_unfinished_task_are_archived_again_when_it_is_finished(tmp_path):
+    tasks = [training_queue.Task("", ("train", "x", "--out", "runs/a"), 1)]
+    run, archive = tmp_path / "a", tmp_path / "archive"
+    run.mkdir()
+    (run / "checkpoint.pt").touch()
+    (run / "log.jsonl").write_text("one epoch")
+    names = training_archive.write_archive(tasks, tmp_path, archive)
+    assert names == ["a/log.jsonl", "a/checkpoint.pt"]
+    training_archive.add_archived_names(names, tmp_path)
+
+    (run / "checkpoint.pt").unlink()
+    (run / "log.jsonl").write_text("two epochs")
+    (run / "metrics.json").touch()
+    training_archive.pack_run(run, tmp_path / "packed" / "a")
+    names = training_archive.write_archive(tasks, tmp_path, archive)
+    assert sorted(names) == ["a/log.jsonl", "a/metrics.json"]
+    training_archive.add_archived_names(names, tmp_path)
+    assert training_archive.write_archive(tasks, tmp_path, archive) == []
 
 
 def test_a_task_starts_after_its_dependencies_finished_or_failed(tmp_path):
