@@ -80,7 +80,7 @@ def test_boxes_of_several_emotions_on_one_face_are_merged():
     assert (empty.boxes.shape, empty.scores.shape) == ((0, 4), (0, 7))
 
 
-def test_inputs_and_targets_of_a_canvas(faces):
+def test_a_canvas_is_converted_to_an_input_and_a_target_of_torchvision(faces):
     canvas = canvases.Canvas(faces.faces[0], np.array([[2.0, 3.0, 40.0, 41.0]]), np.array([6]))
     (target,), (image,) = canvases.to_targets([canvas]), canvases.to_inputs([canvas])
     assert target["boxes"].tolist() == [[2.0, 3.0, 42.0, 44.0]]
