@@ -9,14 +9,15 @@ from mien.results import Detection, estimate_yaw
 
 SMALL_FACE_PIXELS = 24.0
 """Length of the shorter side of a box, in pixels, below which a face is flagged `too_small`. This
-threshold and the next two were chosen with `benchmarks/flags.py`."""
+threshold and the next one were chosen with `benchmarks/flags.py`."""
 
 BLURRED_SHARPNESS = 18.0
 """`sharpness` of the crop below which a face is flagged `blurred`, unless it is flagged
 `too_small`. It was chosen on crops of 48 x 48 pixels."""
 
 LOW_CONFIDENCE = 0.8
-"""Confidence of the detector below which a face is flagged `low_confidence`."""
+"""Confidence of the detector below which a face is flagged `low_confidence`; for the scores of such
+faces, see `benchmarks/geometry.py`."""
 
 TURNED_YAW = 0.4
 """Absolute value of `results.estimate_yaw` above which a face is flagged `turned`, chosen with
