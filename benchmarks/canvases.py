@@ -42,7 +42,8 @@ ROOT = Path(__file__).parent.parent
 BATCH, LR = 8, 0.01
 
 MIN_IOU = 0.5
-"""Minimum intersection over union (IoU) of a predicted box and the true box that it matches."""
+"""Minimum intersection over union (IoU) of a predicted box and the true box that it matches, and of
+predicted boxes of the same face."""
 
 MIN_CONFIDENCE = 0.5
 """Minimum confidence of predictions for recall, precision and accuracy."""

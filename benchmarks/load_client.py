@@ -160,8 +160,9 @@ async def open_loop(target: Target, rate: float, seconds: float) -> dict:
         seconds: Duration.
 
     Returns:
-        `requests_due`, which includes the requests that are not sent; `skipped_by_client`, their
-        number; `peak_mb`, the largest measured memory of the server; and `Responses.summary`.
+        `target_requests_per_second`, which is `rate`; `requests_due`, which includes the requests
+        that are not sent; `skipped_by_client`, their number; `peak_mb`, the largest measured memory
+        of the server; and `Responses.summary`.
     """
     responses, peak_mb, measured_at = Responses(), 0.0, 0.0
     idle = [LoadClient(target) for _ in range(MAX_CONNECTIONS)]

@@ -91,9 +91,9 @@ def rotate(
 def augment(faces: Tensor, degrees: Tensor, rng: Generator) -> Tensor:
     """Transform faces at random, and rotate them clockwise by the given degrees.
 
-    Random are: the side of the visible part (0.8 to 1.35 sides), mirroring, the position (up to a
+    The side of the visible part (0.8 to 1.35 sides), mirroring, the position (shifted by up to a
     tenth of the side), blur (standard deviation up to 1.2 pixels), contrast (factor 0.5 to 1.5) and
-    brightness (up to 30 gray levels).
+    brightness (changed by up to 30 gray levels) are random.
 
     Args:
         faces: (N, 1, 48, 48) uint8.

@@ -1,4 +1,4 @@
-"""Rename fields and keys in runs and results, stored with earlier names, to the present names.
+"""Replace earlier names of fields and keys in stored runs and results by the present names.
 
     python tools/migrate.py [FOLDER ...]
 

@@ -21,14 +21,15 @@ from benchmarks.attack.service import RESULTS, Probe, Service, served
 from mien.lab import runs
 
 CONNECTIONS = 8
-"""Number of attacking connections, which is also the server's limit of live connections."""
+"""Number of attacking clients, each with one connection except in `idle_connections`; equal to the
+server's limit of live connections."""
 
 IDLE_CONNECTIONS = 3000
 """Number of connections that the last attack opens, without sending anything, before it closes them
 and starts again."""
 
 WRITE_BYTES = 2**18
-"""Approximate number of bytes that an attacking client sends at once."""
+"""Approximate number of bytes that an attacking client sends at once; one unit if it is longer."""
 
 BINARY, CONTINUATION, PING = 2, 0, 9
 """Opcodes of WebSocket frames."""

@@ -22,7 +22,7 @@ AUDIO_RATE = 48_000
 """Audio samples per second."""
 
 TITLE = "Café, Zoë, naïve façade"
-"""Title of the videos and images; `media_mutations` makes it invalid UTF-8."""
+"""Title of the videos, and of images with Exif data; `media_mutations` makes it invalid UTF-8."""
 
 
 class Format(NamedTuple):

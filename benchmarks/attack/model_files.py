@@ -45,7 +45,8 @@ SUCCESSES = ("result", "error message")
 """Outcomes that are no failures; the others are "long error message", "traceback" and "crash"."""
 
 MAX_MESSAGE_LENGTH = 1000
-"""Number of characters from which an error message is a failure, as it is with several lines."""
+"""Maximum number of characters of an error message; a longer one is a failure, and so are several
+lines."""
 
 ABSURD_JSON = (
     None, True, False, 0, -1, 1.5, 1e6, -1e308, 10**30, "", "x", "x" * 10_000, "\ud800", [], {},
@@ -68,7 +69,7 @@ ABSURD_METADATA = (
 """Values that replace those of the metadata of a model file."""
 
 FILES_OF_A_RUN = ["config.json", "about.json", "log.jsonl", "weights.pt"]
-"""The files that the commands read from a finished run."""
+"""The files that evaluation and averaging read from a finished run."""
 
 TINY = replace(RECIPES["tiny"], batch_size=14, epochs=2)
 """Config of the small run: three steps per epoch for its 42 training faces."""
@@ -249,7 +250,7 @@ def run_worker(source: Path, target: str, start: int, end: int) -> None:
                 mutate_and_use(source, Path(work), random.Random(f"{target} {number}"))
             except UserError as error:
                 message = str(error)
-                is_one_line = "\n" not in message and len(message) < MAX_MESSAGE_LENGTH
+                is_one_line = "\n" not in message and len(message) <= MAX_MESSAGE_LENGTH
                 outcome = "error message" if is_one_line else "long error message"
             except BaseException as error:
                 outcome, message = "traceback", f"{type(error).__name__}: {error}"

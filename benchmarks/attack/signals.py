@@ -96,7 +96,7 @@ def run_round(
         rng: Random generator of the signals and their times.
 
     Returns:
-        How often the analysis was stopped, and descriptions of the problems.
+        Number of signals, of which those sent twice count once, and descriptions of the problems.
     """
     # HTML cannot be resumed; its writer must only leave no temporary file.
     process = start(clip, folder, "--to", str(folder / "a.html"))

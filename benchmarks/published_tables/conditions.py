@@ -11,7 +11,7 @@ DEFAULT_LABEL_HEAD_WEIGHT = 0.12
 def other_domains() -> str:
     """Recall for FER2013's labels on original faces, and on faces changed to imitate other sources.
 
-    `benchmarks/other_domains.py` changes their crop, tone curve and sharpness at random.
+    `benchmarks/other_domains.py` changes crop, tones and sharpness at random.
     From results/other-domains-fourth-student.json and other-domains-seventh-student.json; in
     docs/model-card.md.
     """
@@ -114,9 +114,9 @@ def alignment() -> str:
 
 
 def pose() -> str:
-    """Scenes in which YuNet alone and mien detect the face, and those with the correct emotion too.
+    """Detection and emotion in rotated scenes with one face, by YuNet alone and by mien.
 
-    Each scene has one face and is rotated. From results/pose.json; in docs/model-card.md.
+    From results/pose.json; in docs/model-card.md.
     """
     scenes = read_result("pose")["scenes"]
     rows = []

@@ -50,7 +50,7 @@ def _load_note(result: dict) -> str:
 
 
 def floods() -> str:
-    """Latency of `/healthz` while eight connections flood the server, and its memory afterwards.
+    """Latency of `/healthz` while eight clients flood the server, and its memory afterwards.
 
     From results/floods.json; in docs/robustness.md.
     """
