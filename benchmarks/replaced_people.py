@@ -6,7 +6,7 @@ python benchmarks/replaced_people.py --seeds 6 --jobs 2    # as published
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from unittest import mock
@@ -94,9 +94,8 @@ def measure_absences(seed: int) -> dict[str, float]:
     counts = {"replaced": 0, "new_ids": 0, "minutes": len(frames) / film.FPS / 60}
     for k, centers in enumerate(replaced):
         for x in centers:
-            before = next((ids for r in reversed(results[:k]) if (ids := _ids_at(r, x))), set())
-            soon = results[k : k + film.FPS // 2]
-            after = next((ids for r in soon if (ids := _ids_at(r, x))), set())
+            before = _first_ids_at(reversed(results[:k]), x)
+            after = _first_ids_at(results[k : k + film.FPS // 2], x)
             if before and after:
                 counts["replaced"] += 1
                 counts["new_ids"] += not before & after
@@ -117,10 +116,18 @@ def measure_same_people(kind: str, seed: int) -> dict[str, float]:
 
 
 def _ids_at(result: Result, x: float) -> set[int]:
-    """Return the ids of the faces that are less than half their width from a center."""
+    """Return the ids of the faces whose center is less than half their width left or right of x."""
     return {
         face.face_id for face in result if abs(face.box[0] + face.box[2] / 2 - x) < face.box[2] / 2
     }
+
+
+def _first_ids_at(results: Iterable[Result], x: float) -> set[int]:
+    """Return the ids at a center in the first result that has any; empty if none has."""
+    for result in results:
+        if ids := _ids_at(result, x):
+            return ids
+    return set()
 
 
 def _count_ids(results: Iterator[Result]) -> int:
