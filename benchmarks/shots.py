@@ -34,7 +34,8 @@ MAX_DELAY = 0.1
 """A boundary at most this many seconds after a cut or the end of a transition is correct."""
 
 MAX_TRANSITION = 3.0
-"""Length in seconds of the longest gradual transition; a boundary during one is correct too."""
+"""A boundary at most this many seconds before the end of a gradual transition is correct, too: the
+duration of the longest transition."""
 
 
 def measure(kind: str, seed: int) -> dict[str, float]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 RESULT_FILES = {"train": "metrics.json", "distill": "augmentation.json"}
-"""Command -> the file that it writes last; if the file exists, the task is finished."""
+"""Command -> result file, which is packed last; if it is in `OUT/packed`, the task is finished."""
 
 FOLDER_PATTERN = re.compile(r"(?:^|[=,])runs/([^,]+)")
 """A folder in an argument, such as `runs/a`, `init_from=runs/a` or `teachers=runs/a,runs/b`."""

@@ -31,7 +31,7 @@ METRIC_TITLES = {
     "f1": "F1", "macro_f1": "macro-F1", "brier": "Brier score",
     "kl_nats": "KL divergence, nats", "js_bits": "JS divergence, bits",
 }  # fmt: skip
-"""Key of a metric in a result -> its title, if it is not the key with spaces."""
+"""Key of a metric in a result -> its title. Other titles are the key with spaces for `_`."""
 
 
 def model_scores(name: str) -> dict[str, dict]:
