@@ -162,16 +162,16 @@ class Analyzer:
                 (`frames/%04d.png@30`), a camera (`camera:0`), or the address of a network stream
                 (`rtsp://...`). Bytes, pixels and PIL images are analyzed as still images, and the
                 other arguments do not apply to them.
-            on_error: Called with the error of each file that cannot be read and of each damaged
-                part of a video, while the analysis continues. It is also called once if files or
-                subfolders of a folder are not read. By default, a file that cannot be read raises
-                its error, and the other problems cause warnings.
+            on_error: Called with the error of each file that cannot be read, each damaged part of a
+                video and each lost connection to a stream, while the analysis continues. It is also
+                called once if files or subfolders of a folder are not read. By default, a file that
+                cannot be read raises its error, and the other problems cause warnings.
             selection: Which frames of a video to analyze; all by default.
             smoothing: Time constant of the smoothing in seconds, 0 for none; 0.5 by default.
 
         Returns:
-            An iterator with one result per frame. A result is yielded at most one batch after its
-            frame was read; results of live sources are yielded immediately.
+            An iterator with one result per frame. A result is yielded when its batch is complete,
+            in a video after the next detection; results of live sources are yielded immediately.
 
         Raises:
             UserError: If the source does not exist or, without `on_error`, a file cannot be read or

@@ -11,7 +11,7 @@ from mien.printable import printable
 class UserError(Exception):
     """An error that the user can fix.
 
-    The message is one or two plain sentences that say what is wrong and what to do. The command
+    The message says in a few plain sentences what is wrong and what to do. The command
     line prints it and exits with status 2; the server sends it in an error response. Any other
     exception is a bug and keeps its traceback. Control characters, for example in the name of a
     file, are escaped.

@@ -111,7 +111,7 @@ class AnalyzeOptions:
             _check_summary(self.summary)
 
     def _check_no_video_options(self) -> None:
-        """Reject options that have no effect on images, except `--smooth`, which has a default."""
+        """Reject options for videos; only `--smooth` and `--timeline` are accepted for images."""
         selection = self.pipeline_options().selection
         video_options = {
             "--every, --from and --until are": selection != FrameSelection(),

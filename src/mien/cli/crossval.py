@@ -50,11 +50,11 @@ def crossval(
         print_message(warning)
     with training_progress() as start_progress:
         result = lab("crossval").crossval(config, data, out, start_progress)
-    rows = [(fold, *scores.values()) for fold, scores in result["folds"].items()]
     statistics = result["fold_statistics"]
-    rows.append(("mean", *(score["mean"] for score in statistics.values())))
-    rows.append(("sd", *(score["sd"] for score in statistics.values())))
-    terminal().print_table(("fold", *statistics), rows, f"{recipe}, {config.protocol}")
+    metrics = list(statistics)
+    rows = [(fold, *(scores[m] for m in metrics)) for fold, scores in result["folds"].items()]
+    rows += [(name, *(statistics[m][name] for m in metrics)) for name in ("mean", "sd")]
+    terminal().print_table(("fold", *metrics), rows, f"{recipe}, {config.protocol}")
     pooled = result["pooled"]["accuracy"]
     click.echo(
         f"accuracy on the held-out faces of all folds: {pooled['value']:.3f} "

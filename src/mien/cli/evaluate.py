@@ -141,12 +141,12 @@ def _print_per_class(sections: dict) -> None:
         if "per_class" not in values:
             continue
         per_class = values["per_class"]
-        columns = ("class", *next(iter(per_class.values())))
+        metrics = list(next(iter(per_class.values())))
         rows = [
-            (label, *(round(v) if metric == "support" else v for metric, v in metrics.items()))
-            for label, metrics in per_class.items()
+            (label, *(round(scores[m]) if m == "support" else scores[m] for m in metrics))
+            for label, scores in per_class.items()
         ]
-        print_table(columns, rows, section)
+        print_table(("class", *metrics), rows, section)
         confusion = zip(per_class, values["confusion"], strict=True)
         confusion_rows = [(label, *counts) for label, counts in confusion]
         print_table(("true \\ predicted", *per_class), confusion_rows)

@@ -37,8 +37,8 @@ class Client:
     Args:
         url: The server's address, such as `"http://127.0.0.1:8000"`.
         token: Bearer token, if the server requires one.
-        model: As for `Analyzer`; empty for the server's default.
-        detector: As for `Analyzer`; empty for the server's default.
+        model: Name of one of the server's models, which `models` returns; empty for its default.
+        detector: Name of one of the server's detectors; empty for its default.
         contempt: As for `Analyzer`.
         timeout: Timeout of each network operation in seconds, and maximum time in seconds for which
             a request is retried while the server is busy.

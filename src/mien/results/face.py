@@ -157,13 +157,13 @@ class Face:
             ```
         """
         return cls(
-            face["box"],
-            face["face_confidence"],
-            face["emotions"],
-            face["face_id"],
-            face["flags"],
-            face.get("smoothed"),
-            face.get("landmarks"),
+            box=face["box"],
+            face_confidence=face["face_confidence"],
+            emotions=face["emotions"],
+            face_id=face["face_id"],
+            flags=face["flags"],
+            smoothed=face.get("smoothed"),
+            landmarks=face.get("landmarks"),
         )
 
 
