@@ -79,7 +79,9 @@ class Analyzer:
         predicted = self._classifier.spec.labels
         emotions = EMOTIONS_AND_CONTEMPT if contempt else EMOTIONS
         self.labels = tuple(label for label in emotions if label in predicted)
-        self._classify_faces = FaceClassifier(model, self._geometry, self.labels, self.detector)
+        self._classify_faces = FaceClassifier(
+            self._classifier, self._geometry, self.labels, self.detector
+        )
 
     def __repr__(self) -> str:
         labels = ", ".join(self.labels)

@@ -30,7 +30,7 @@ class CommandGroup(click.Group):
         return registry.names(REGISTRY)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return a command; an unknown name raises a `UserError` that suggests similar names."""
+        """Return a command; an unknown name raises a `UserError` that suggests a similar one."""
         commands = self.list_commands(ctx)
         if cmd_name not in commands:
             raise registry.unknown_name_error("command", cmd_name, commands)

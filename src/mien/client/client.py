@@ -147,8 +147,9 @@ class Client:
         """Return the server's models, detectors and defaults.
 
         Returns:
-            `models`, a list of dictionaries with the `name`, `labels` and `target` of each model;
-            `detectors`, a list of names; and `default` and `detector`, the names of the defaults.
+            `models`, a list of dictionaries with the `name`, `labels` and `target` (what is
+            predicted) of each model; `detectors`, a list of names; and `default` and `detector`,
+            the names of the default model and detector.
 
         Raises:
             UserError: If the server cannot be reached, stays busy or rejects the request.
