@@ -263,10 +263,10 @@ def test_an_empty_part_file_is_ignored(clip, mien, tiny_model, tmp_path):
 
 
 def test_a_file_that_another_run_is_writing_is_an_error(tmp_path):
-    with partial_file.open_resumable(tmp_path / "a.jsonl", False) as write:
+    with partial_file.open_resumable(tmp_path / "a.jsonl", resume=False) as write:
         with (
             pytest.raises(UserError, match=r"a\.jsonl"),
-            partial_file.open_resumable(tmp_path / "a.jsonl", False),
+            partial_file.open_resumable(tmp_path / "a.jsonl", resume=False),
         ):
             pass
         write(Result(Frame(np.zeros((2, 2, 3), np.uint8), "a.png"), []))

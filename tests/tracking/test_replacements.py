@@ -55,7 +55,9 @@ def test_most_people_who_dissolve_into_others_have_new_ids_by_the_end(detect):
         for ids, replaced in ids_by_center(detect, clip):
             history.append(ids)
             for x in replaced:
-                old, new = id_at(history[-longest - 2], x), id_at(ids, x)
+                # One frame more than the longest dissolve, whose end is rounded up to a frame.
+                before = history[-1 - (longest + 1)]
+                old, new = id_at(before, x), id_at(ids, x)
                 if None not in (old, new):
                     dissolved += 1
                     new_ids += old != new
@@ -70,7 +72,7 @@ def test_most_people_who_replace_an_absent_face_have_new_ids(detect):
         clip = replacements.frames("absent_and_replaced", seed, seconds=8)
         for ids, replaced in ids_by_center(detect, clip):
             is_pending = is_pending or bool(replaced)
-            (now,) = ids.values() if len(ids) == 1 else (None,)
+            now = next(iter(ids.values())) if len(ids) == 1 else None
             if now is not None and is_pending:
                 replaced_count += 1
                 new_ids += now != before
@@ -89,6 +91,7 @@ def test_nothing_that_happens_to_one_face_is_taken_for_another_person(detect, ki
             yield len({k for ids, _ in ids_by_center(detect, clip) for k in ids.values()})
 
     counts = list(id_counts())
+    # Without these checks, a face has a new id only if it was not detected for too long.
     monkeypatch.setattr(Track, "is_other_face", lambda *_: False)
     monkeypatch.setattr(FaceDissolveDetector, "is_dissolved", lambda *_: False)
     assert counts == list(id_counts())

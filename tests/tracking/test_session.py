@@ -201,13 +201,13 @@ def test_a_capture_loop_with_opencv(analyzer, tmp_path):
 
 
 def cut_scenes(count, seed):
-    """Frames of two faces in the same places before photographs that change in a cut."""
+    """Frames of two faces before photographs that change at cuts, and the shot of each frame."""
     rng = np.random.default_rng(seed)
-    places = [coffee()[:180:2, :320:2], rocket()[:180:2, :320:2], chelsea()[:180:2, :320:2]]
+    backgrounds = [coffee()[:180:2, :320:2], rocket()[:180:2, :320:2], chelsea()[:180:2, :320:2]]
     shots = np.repeat(np.arange(count), rng.integers(4, 10, count))[:count]
     frames = []
     for k, shot in enumerate(shots):
-        pixels = places[shot % 3].copy()
+        pixels = backgrounds[shot % 3].copy()
         step = abs(k % 40 - 20)
         faces = scene([(5 + step, 10), (110 - step, 50)], int(shot))
         is_face = (faces != 80).any(2)
@@ -230,7 +230,7 @@ def test_a_cut_ends_all_tracks(analyzer):
     assert all(face.smoothed == pytest.approx(face.emotions) for face in first)
 
 
-def test_a_stream_detects_faces_at_a_cut_and_interpolates_across_none(analyzer):
+def test_a_stream_detects_faces_at_a_cut_and_does_not_interpolate_across_it(analyzer):
     frames, shots = cut_scenes(60, 2)
     stream = [Frame(p, "clip", k, t, kind="video") for k, (p, t) in enumerate(frames)]
     results = list(analyzer.session().stream(stream))
@@ -243,7 +243,7 @@ def test_a_stream_detects_faces_at_a_cut_and_interpolates_across_none(analyzer):
 
 @given(st.integers(0, 100), st.integers(1, 29))
 @settings(max_examples=15)
-def test_a_state_goes_on_across_cuts_as_if_there_had_been_no_stop(analyzer, seed, stop):
+def test_a_state_continues_across_cuts_as_if_there_had_been_no_stop(analyzer, seed, stop):
     frames, _ = cut_scenes(30, seed)
     whole, first = analyzer.session(), analyzer.session()
     expected = as_dicts(whole.update(*frame) for frame in frames)

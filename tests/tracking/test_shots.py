@@ -134,7 +134,7 @@ def test_black_frames_within_a_shot_are_no_boundary(photographs):
     assert boundaries((p, k / 25, False) for k, p in enumerate(pictures)) == []
 
 
-def test_a_picture_without_contrast_is_no_boundary(photographs):
+def test_the_first_picture_after_blank_frames_at_the_start_is_no_boundary(photographs):
     wall = np.full_like(photographs[1], 120)
     assert boundaries((p, k, False) for k, p in enumerate([wall, wall, photographs[1]])) == []
 

@@ -216,10 +216,10 @@ def test_a_face_that_dissolves_into_another_has_one_new_id_by_the_end(seconds):
 
 def test_a_face_in_changing_light_keeps_its_id():
     tracker, box = Tracker(), (100, 50, 40, 40)
-    face = draw_image((100, 50, 40, 0)).astype(float)
+    evenly_lit = draw_image((100, 50, 40, 0)).astype(float)
     from_left = np.linspace(1, 0.3, 40)[:, None]
     for k in range(75):
-        pixels = face.copy()
+        pixels = evenly_lit.copy()
         # The light moves from the left to the right within a second; frame 50 is a flash.
         weight = np.clip((k - 10) / 25, 0, 1)
         pixels[50:90, 100:140] *= (1 - weight) * from_left + weight * from_left[::-1]
@@ -278,7 +278,7 @@ def test_after_one_time_constant_63_percent_of_a_change_is_followed():
 
 
 @given(st.lists(st.tuples(st.floats(0, 0.5), SHARES), min_size=1, max_size=30), st.floats(0, 3))
-def test_smoothed_emotions_sum_to_one(steps, constant):
+def test_smoothed_emotions_sum_to_one_and_are_not_below_all_earlier_shares(steps, constant):
     smooth, seconds = Smoother(constant), 0.0
     low = dict.fromkeys("abc", 1.0)
     for since, shares in steps:

@@ -12,7 +12,7 @@ from mien.tracking import thumbnails
 from mien.tracking.thumbnails import Thumbnail
 
 COARSE_SIDE = 16
-"""Pixels of the side of a coarse thumbnail."""
+"""Side of a coarse thumbnail in pixels."""
 
 COARSE_MARGIN = 0.25
 """Margin of a coarse thumbnail on each side, as a fraction of the box's width or height. It

@@ -19,11 +19,11 @@ from mien.tracking.session import VideoSession
 REPLAY_SECONDS, MIN_REPLAY_FRAMES = 4.0, 8
 """Before the rest of a video is analyzed, the frames of the last `REPLAY_SECONDS` of the analyzed
 part are replayed, but at least `MIN_REPLAY_FRAMES` frames: trackers and detectors of dissolves
-remember at most that long."""
+hardly depend on earlier ones."""
 
 START_TOLERANCE_SECONDS = 1.0
-"""The first analyzed frame can be this much later than the requested start, if the video has few
-frames per second."""
+"""The first analyzed frame is at most this many seconds plus `FrameSelection.seconds` from the
+requested start: in a video with few frames per second, there may be no frame at the start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,25 +147,26 @@ class _LastSource:
         self.next_id = max([self.next_id, *(face["face_id"] + 1 for face in record["faces"])])
 
     def unfinished_video(self) -> UnfinishedVideo:
+        first_record, _ = self.last_records[0]
         return UnfinishedVideo(
-            self.name,
-            {
+            name=self.name,
+            faces={
                 record["frame"]: [Face.from_dict(face) for face in record["faces"]]
                 for record, _ in self.last_records
             },
-            {record["frame"] for record, detected in self.last_records if detected},
-            {record["frame"]: record.get("shot", 0) for record, _ in self.last_records},
-            self.start,
-            self.last_records[0][0]["seconds"],
-            self.next_id,
+            detected={record["frame"] for record, detected in self.last_records if detected},
+            shots={record["frame"]: record.get("shot", 0) for record, _ in self.last_records},
+            start=self.start,
+            replay_start=first_record["seconds"],
+            next_id=self.next_id,
         )
 
 
 def prepare_resume(paths: Sequence[Path], sources: Mapping[str, Source]) -> Checkpoint:
     """Read where to resume an interrupted run, and make its outputs consistent.
 
-    Records that only some of the outputs have are removed, as are those of a last image: it may
-    be incomplete and is analyzed again.
+    Records that only some of the outputs have are removed. If the last source is an image, its
+    records are removed too: they may be incomplete, so it is analyzed again.
 
     Args:
         paths: All outputs of the interrupted run.

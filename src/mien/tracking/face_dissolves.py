@@ -25,7 +25,7 @@ MIN_CONTRAST = 8.0
 
 MAX_STEP = 0.42
 """Maximum increase of the weight of the last crop between two successive crops. So a dissolve takes
-at least 0.4 seconds; in changes that are faster, a person often stays the same."""
+at least about 0.3 seconds; in changes that are faster, a person often stays the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +35,8 @@ class _Limits:
     Attributes:
         max_error: Maximum error of each mixture, as a fraction of the power of the whole change.
         min_step: Minimum increase of the weight of the last crop between two successive crops.
-        min_contrast_ratio: Minimum ratio of the contrasts of the first and the last crop. With a
-            larger change, the image fades to black or white, or loses the focus.
+        min_contrast_ratio: Minimum contrast of the first or the last crop, as a fraction of the
+            higher one. With a lower one, the image fades to black or white, or loses the focus.
         max_motion: Maximum distance of the centers and maximum difference of the widths of the
             first and the last box, in widths of the wider one. A face that moves through the box
             can resemble a dissolve.
@@ -166,7 +166,7 @@ def _satisfied_limits(crops: Sequence[np.ndarray]) -> _Limits | None:
     if min(contrasts) < MIN_CONTRAST:
         return None
     correlation = float((first * last).mean()) / (contrasts[0] * contrasts[1])
-    if correlation > STILL.max_correlation:  # of most windows, so the rest is rarely computed
+    if correlation > STILL.max_correlation:  # true for most windows, so the rest is rarely computed
         return None
     change = last - first
     power = float((change**2).mean())

@@ -51,10 +51,11 @@ class TimedDetections:
 
 
 def hold(last: TimedDetections | None, frames: Sequence[Frame]) -> Iterator[FrameDetections]:
-    """Yield frames with the faces of the detection before them; none without a detection.
+    """Yield frames with the faces of the detection before them.
 
-    There is no later detection to interpolate to at the end of a shot or video, and before an
-    abrupt change.
+    If there is none (`last` is None), nothing is yielded: every shot begins with a detection, so no
+    frame waits. There is no later detection to interpolate to at the end of a shot or video, and
+    before an abrupt change.
     """
     if last is not None:
         yield from ((frame, last.faces) for frame in frames)
@@ -63,7 +64,7 @@ def hold(last: TimedDetections | None, frames: Sequence[Frame]) -> Iterator[Fram
 def fill(
     earlier: TimedDetections | None, frames: Sequence[Frame], later: TimedDetections
 ) -> Iterator[FrameDetections]:
-    """Yield the frames between two detections with interpolated faces; none without `earlier`."""
+    """Yield frames between two detections with interpolated faces; nothing without `earlier`."""
     if earlier is None:
         return
     for frame in frames:

@@ -26,9 +26,9 @@ Detect = Callable[[np.ndarray], list[Detection]]
 class VideoSession:
     """Tracks the faces of one video, camera or connection; created by `Analyzer.session`.
 
-    A session holds a tracker, a detection schedule and a smoother: each face keeps its `face_id`
-    between frames and has `smoothed` emotions in addition to those of the frame. Pass frames in
-    the order of time; a jump back in time starts new tracks. Not thread-safe.
+    A session holds a tracker, a detection schedule, a shot detector and a smoother: each face keeps
+    its `face_id` within a shot and has `smoothed` emotions in addition to those of the frame. Pass
+    frames in the order of time; a jump back in time starts new tracks. Not thread-safe.
 
     Args:
         detect: Detects the faces of a frame.
@@ -189,28 +189,6 @@ class VideoSession:
             "last_detections": self._last_detections and self._last_detections.to_dict(),
         }
 
-    def _restore(self, state: Mapping[str, Any]) -> None:
-        try:
-            model, labels = state["model"], tuple(state["labels"])
-            self._updates = int(state["updates"])
-            self._tracker.restore(state["tracker"])
-            self._smoother.restore(state["smoother"])
-            self._schedule.restore(state["schedule"])
-            self._shot_detector.restore(state["shot_detector"])
-            self._shot = int(state["shot"])
-            last = state["last_detections"]
-            self._last_detections = last and TimedDetections.from_dict(last)
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(
-                f"This is not the state of a session: {error!r}. Use what session.state() returned."
-            ) from None
-        if (model, labels) != (self._classify.model, self._classify.labels):
-            raise UserError(
-                f"The state is of a session with model {model} and {len(labels)} emotions, but "
-                f"this session has model {self._classify.model} and "
-                f"{len(self._classify.labels)} emotions. Use the same model and emotions."
-            )
-
     def replay(self, frame: Frame, faces: Sequence[Face], *, detected: bool) -> bool:
         """Update the session with a frame that an earlier run has analyzed.
 
@@ -255,6 +233,28 @@ class VideoSession:
             ```
         """
         self._tracker.reserve_ids(next_id)
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        try:
+            model, labels = state["model"], tuple(state["labels"])
+            self._updates = int(state["updates"])
+            self._tracker.restore(state["tracker"])
+            self._smoother.restore(state["smoother"])
+            self._schedule.restore(state["schedule"])
+            self._shot_detector.restore(state["shot_detector"])
+            self._shot = int(state["shot"])
+            last = state["last_detections"]
+            self._last_detections = last and TimedDetections.from_dict(last)
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"This is not the state of a session: {error!r}. Use what session.state() returned."
+            ) from None
+        if (model, labels) != (self._classify.model, self._classify.labels):
+            raise UserError(
+                f"The state is of a session with model {model} and {len(labels)} emotions, but "
+                f"this session has model {self._classify.model} and "
+                f"{len(self._classify.labels)} emotions. Use the same model and emotions."
+            )
 
     def _with_shot(self, frame: Frame) -> Frame:
         """Return the frame with the number of its shot; if it begins a shot, end all tracks."""

@@ -46,7 +46,8 @@ MIN_SIMILARITY_TO_EARLIER = 0.32
 repeated patterns, such as text, are sometimes found at a wrong position."""
 
 MIN_FLAT_LAYOUT = 0.4
-"""A frame with hardly any texture continues its shot if the layouts correlate by at least this."""
+"""If a frame or the previous one has hardly any texture, the shot continues if their layouts
+correlate by at least this."""
 
 MIN_LAYOUT_AFTER_BLANK = 0.7
 """After blank frames, a frame also continues the shot before them if the layouts correlate by at

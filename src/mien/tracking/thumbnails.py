@@ -2,7 +2,7 @@
 
 Each block of a thumbnail is searched for in the whole thumbnail of another frame by normalized
 cross-correlation, which ignores lighting. A block is explained if it is found and has moved like
-its neighbors. The mean gray levels of the blocks are the layout of a frame.
+its neighbors or not at all. The mean gray levels of the blocks are the layout of a frame.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ FAST_MOTION = 0.6
 """Two successive frames with a lower similarity are of different shots or of fast motion."""
 
 PAN_BLUR = 9
-"""Columns over which frames are averaged before they are compared by `pan_correlation`."""
+"""Columns (for a tilt, rows) over which `pan_correlation` averages frames before comparing them."""
 
 MIN_OVERLAP = 1 / 3
 """Minimum overlap of two frames of a pan, as a fraction of the frame."""
@@ -217,15 +217,16 @@ class Thumbnail:
 def similarity(a: Thumbnail, b: Thumbnail) -> float:
     """Return how much two frames show the same, 0 to 1 + LAYOUT_WEIGHT.
 
-    This is the fraction of textured blocks that are explained, in both directions, because a zoom
-    explains one direction only, plus a part of the layout's correlation; if one frame has too few
-    textured blocks, it is the correlation alone.
+    This is a fraction plus `LAYOUT_WEIGHT` times the correlation of the layouts; the correlation
+    alone if one frame has too few textured blocks. The fraction is that of the textured blocks of
+    `a` that `b` explains or, if this is below `FAST_MOTION`, of the textured blocks of both frames
+    that the other frame explains: a zoom explains one direction only.
     """
     layout = max(0.0, layout_correlation(a, b))
     if not (a.is_textured and b.is_textured):
         return layout
     explained = explained_fraction(a, b)
-    if explained < FAST_MOTION:  # otherwise, the other direction would not change a decision
+    if explained < FAST_MOTION:  # otherwise, the frames are similar, and time is saved
         n, m = a.textured_blocks, b.textured_blocks
         explained = (n * explained + m * explained_fraction(b, a)) / (n + m)
     return explained + LAYOUT_WEIGHT * layout
@@ -282,7 +283,7 @@ def pan_correlation(a: Thumbnail, b: Thumbnail) -> float:
     """Return the correlation of two frames where they overlap after a pan or a tilt, -1 to 1.
 
     This is the highest correlation over all shifts, horizontal or vertical, that leave at least a
-    third of the frame in both. Motion blur does not lower it, because both frames are blurred.
+    third of the frame in both. Motion blur hardly lowers it, because both frames are blurred first.
     """
     return max(_shift_correlation(a.gray, b.gray), _shift_correlation(a.gray.T, b.gray.T))
 
@@ -323,6 +324,7 @@ def _window_sums(values: np.ndarray) -> np.ndarray:
 def _count_supporters(matched: np.ndarray, down: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Count for each block how many of its eight neighbors were matched and have moved alike."""
     count = np.zeros(matched.shape, int)
+    # Rows and columns from a block to four of its neighbors, so that each pair is compared once.
     for y, x in ((0, 1), (1, 0), (1, 1), (1, -1)):
         block = slice(0, -y or None), slice(max(0, -x), -x if x > 0 else None)
         neighbor = slice(y, None), slice(max(0, x), x if x < 0 else None)

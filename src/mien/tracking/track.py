@@ -24,7 +24,7 @@ RECENT_SECONDS = 2.5
 """Seconds for which the boxes of a track are kept; longer than the windows of dissolves."""
 
 APPEARING_SECONDS = 1.2
-"""The boxes of the first seconds of a track are not kept: the dissolve in which the face appears
+"""Seconds at the start of a track whose boxes are not kept: the dissolve in which the face appears
 would be detected again."""
 
 APPEARANCE_GAIN = 0.2
@@ -41,7 +41,7 @@ CHANGE_MARGIN = 0.1
 
 ABRUPT_SECONDS = 0.11
 """Maximum seconds between two frames that are compared: in a longer time, a face can turn. So
-replaced faces are found only at ten frames per second or more."""
+abrupt changes are found only at ten frames per second or more."""
 
 MAX_LIGHT_RATIO = 3.0
 """A change of brightness or contrast by more than this factor is a flash, not another face."""
@@ -104,7 +104,15 @@ class Track:
     @classmethod
     def begin(cls, face_id: int, box: np.ndarray, appearance: Appearance, seconds: float) -> Track:
         """Return the track of a face that is detected for the first time."""
-        track = cls(face_id, box, np.zeros(4), appearance.coarse, seconds, seconds, [])
+        track = cls(
+            face_id,
+            box,
+            velocity=np.zeros(4),
+            mean_coarse=appearance.coarse,
+            first_seen=seconds,
+            last_seen=seconds,
+            thumbnails=[],
+        )
         track._add_thumbnail(appearance, seconds)
         return track
 
@@ -132,20 +140,20 @@ class Track:
         """Create a track from the dictionary that `to_dict` returned."""
         region = state["region_thumbnail"]
         return cls(
-            state["face_id"],
-            np.array(state["box"], np.float64),
-            np.array(state["velocity"], np.float64),
-            np.array(state["mean_coarse"], np.float32),
-            state["first_seen"],
-            state["last_seen"],
-            [(t, Thumbnail.from_text(text)) for t, text in state["thumbnails"]],
-            state["missed"],
-            state["interrupted"],
-            region and Thumbnail.from_text(region),
-            state["region_seconds"],
-            state["region_similarity"],
-            state["changed_at"],
-            [(seconds, tuple(box)) for seconds, box in state["recent_boxes"]],
+            face_id=state["face_id"],
+            box=np.array(state["box"], np.float64),
+            velocity=np.array(state["velocity"], np.float64),
+            mean_coarse=np.array(state["mean_coarse"], np.float32),
+            first_seen=state["first_seen"],
+            last_seen=state["last_seen"],
+            thumbnails=[(t, Thumbnail.from_text(text)) for t, text in state["thumbnails"]],
+            missed=state["missed"],
+            interrupted=state["interrupted"],
+            region_thumbnail=region and Thumbnail.from_text(region),
+            region_seconds=state["region_seconds"],
+            region_similarity=state["region_similarity"],
+            changed_at=state["changed_at"],
+            recent_boxes=[(seconds, tuple(box)) for seconds, box in state["recent_boxes"]],
         )
 
     def predict(self, seconds: float, width: int, height: int) -> np.ndarray:
