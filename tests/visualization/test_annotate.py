@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from PIL import ImageDraw
 
 from mien.errors import UserError
-from mien.labels import EMOTIONS, EMOTIONS_AND_CONTEMPT
+from mien.labels import COLORS, EMOTIONS, EMOTIONS_AND_CONTEMPT
 from mien.results import Face
 from mien.visualization import annotate
-from mien.visualization.annotate import COLORS, Annotator, draw, enlarge
+from mien.visualization.annotate import Annotator, draw, enlarge
 from mien.visualization.panel_layout import overlap_fraction
 
 SIZES = [(48, 48), (512, 512), (4000, 3000), (600, 100), (100, 600), (30000, 10), (4000, 300)]
@@ -146,7 +146,7 @@ def test_on_a_small_image_bars_then_text_are_left_out(texts, panels, side, expec
         assert y + height <= side
 
 
-def test_a_panel_does_not_hide_a_face_that_fills_a_small_image(texts):
+def test_a_face_that_fills_a_small_image_has_no_bars(texts):
     for side in (48, 96, 140):
         texts.clear()
         draw(gray_image(side, side), [face((2, 2, side - 4, side - 4))])
@@ -218,7 +218,7 @@ def test_panels_of_neighbors_do_not_cover_each_other(panels):
 def test_in_a_crowd_panels_have_no_bars(panels, texts):
     boxes = [(100 * x, 100 * y, 90, 90) for x in range(6) for y in range(6)]
     draw(gray_image(600, 600), [face(box) for box in boxes])
-    assert len(texts) < 3 * len(boxes)  # with bars, each panel would have eight texts
+    assert len(texts) <= len(boxes)  # a panel with bars has eight texts
 
 
 @pytest.mark.parametrize("side", [240, 400, 600])
@@ -233,7 +233,7 @@ def test_in_a_crowd_panels_do_not_hide_the_text_of_others(panels, texts, side):
     assert 20 < len(texts) <= len(boxes)  # at least a third of the 64 panels has text
 
 
-def test_in_a_video_a_panel_keeps_its_position(panels, texts):
+def test_in_a_video_a_panel_keeps_its_position_relative_to_the_face(panels, texts):
     annotator, offsets = Annotator(), {3: [], 7: []}
     for step in range(60):
         panels.clear()
@@ -248,7 +248,9 @@ def test_in_a_video_a_panel_keeps_its_position(panels, texts):
             offsets[int(name)].append((corners[0] - box[0], corners[1] - box[1]))
     for face_offsets in offsets.values():
         assert len(face_offsets) == 60
-        assert np.ptp(face_offsets, axis=0).max() <= 5  # it does not follow the shaking
+        assert (
+            np.ptp(face_offsets, axis=0).max() <= 5
+        )  # pixels: it does not jump to another side of the face
 
 
 def test_panels_lose_their_bars_while_two_faces_are_close(texts):

@@ -55,6 +55,13 @@ def test_a_summary_fits_a_narrow_terminal(printed, width):
     assert any("under 0.1 s" in line for line in lines)
 
 
+def test_shares_that_round_to_zero_are_not_in_a_summary(printed):
+    faces = [summary(0, happy=0.9899, sad=0.0051, fear=0.005)]
+    *_, line = printed(None, terminal.print_summaries, "a.mp4", faces)
+    assert "happy 99 %, sad 1 %  " in line
+    assert "0 %" not in line
+
+
 def test_a_table_that_is_too_wide_is_printed_cell_by_cell(printed):
     columns, row = [f"column {k}" for k in range(12)], [k / 10 for k in range(12)]
     title, *lines = printed(60, terminal.print_table, columns, [row, row], "title")

@@ -8,10 +8,10 @@ import pytest
 from PIL import Image, ImageColor
 
 from mien.errors import UserError
+from mien.labels import COLORS
 from mien.results import Face, Frame, Result
 from mien.tracking.frame_interval import MAX_AGE_INTERVALS, MAX_AGE_SECONDS
 from mien.visualization import timeline, timeline_data
-from mien.visualization.annotate import COLORS
 from mien.visualization.thumbnails import encode_portrait
 from mien.visualization.time_format import format_duration, format_time
 from mien.visualization.timeline_data import ABSENT, VISIBLE
@@ -66,7 +66,7 @@ def test_a_strip_shows_the_shares_at_each_time(tmp_path):
     early, late = strip_column(pixels, 0, 0.2), strip_column(pixels, 0, 0.8)
     assert early.count("happy") == pytest.approx(0.75 * timeline.STRIP_HEIGHT, abs=1)
     assert early.count("sad") == pytest.approx(0.25 * timeline.STRIP_HEIGHT, abs=1)
-    assert early == sorted(early, key=list(COLORS).index)  # the first label at the top
+    assert early == sorted(early, key=list(COLORS).index)  # the first emotion at the top
     assert set(late) == {"neutral"}
 
 

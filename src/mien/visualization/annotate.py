@@ -167,7 +167,8 @@ def _draw_box(canvas: ImageDraw.ImageDraw, box: Sequence[float], face: Face, wid
 
 def _headers(face: Face, *, show_id: bool) -> list[str]:
     """Return header texts from the longest to the shortest; the first that fits is drawn."""
-    prefix, suffix = f"{face.face_id}  " if show_id else "", " ?" if face.flags else ""
+    prefix = f"{face.face_id}  " if show_id else ""
+    suffix = " ?" if face.flags else ""
     emotion = face.dominant_emotion
     share = percent(face.emotions[emotion])
     headers = [f"{prefix}{emotion} {share}{suffix}", f"{prefix}{emotion}{suffix}"]

@@ -148,7 +148,7 @@ def _text(cell: object, separator: str = ", ") -> str:
 
 
 def _measure(grid: Table) -> Measurement:
-    """Measure the width of a table in columns: unwrapped (maximum) and fully wrapped (minimum)."""
+    """Measure the width of a table in characters: unwrapped (maximum), fully wrapped (minimum)."""
     return Measurement.get(out, out.options.update(width=NO_TERMINAL_WIDTH), grid)
 
 
@@ -164,4 +164,4 @@ def _bars(emotions: Mapping[str, float]) -> Iterator[Text]:
 def _largest_shares(shares: Mapping[str, float]) -> list[str]:
     """Format the three largest shares, except those that round to 0 %."""
     largest = sorted(shares.items(), key=lambda pair: -pair[1])[:3]
-    return [f"{name} {percent(share)}" for name, share in largest if share >= 0.005]
+    return [f"{name} {percent(share)}" for name, share in largest if share > 0.005]

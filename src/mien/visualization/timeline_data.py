@@ -113,7 +113,8 @@ class Timeline:
         end: Time of the last frame in seconds.
         series: Face id -> series.
         shot: Number of the shot of the last frame; None if unknown.
-        shot_starts: Start in seconds and number of every shot but the first.
+        shot_starts: Start in seconds and number of every shot but the first, for up to
+            `MAX_SHOTS` + 1 shots.
         stills: Time in seconds and JPEG bytes of each still.
         still_interval: Minimum interval between stills in seconds.
         intervals: Intervals between frames in seconds; one of every `interval_stride` is stored.
