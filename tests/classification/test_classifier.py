@@ -22,7 +22,7 @@ def crops(count, channels=1, side=8, seed=0):
     return rng.integers(0, 256, (count, channels, side, side), np.uint8)
 
 
-def faces(count):
+def held_out_faces(count):
     """Return (count, 1, 48, 48) uint8 faces of FER2013's PublicTest; synthetic ones without it.
 
     No packaged model was trained on PublicTest.
@@ -201,7 +201,7 @@ def test_outputs_that_are_not_probabilities_are_an_error(make_model):
 
 
 def test_default_int8_agrees_with_default():
-    inputs = faces(400)
+    inputs = held_out_faces(400)
     shares = [Classifier(weights.model(name))(inputs) for name in ("default", "default-int8")]
     # Synthetic faces are unlike those of the training, so fewer predictions are confident.
     min_agreement = 0.97 if (SHARED / "fer2013").is_dir() else 0.9
@@ -211,7 +211,7 @@ def test_default_int8_agrees_with_default():
 @pytest.mark.slow
 def test_default_int8_is_exact_on_cpus_that_saturate():
     """x86 CPUs without VNNI add pairs of products in 16 bits; 7-bit weights fit."""
-    inputs = faces(50)
+    inputs = held_out_faces(50)
     path = weights.model("default-int8").path
     onnx_runtime = Classifier(path)(inputs)
     exact, saturated = (saturation.probabilities(path, inputs, saturate=s) for s in (False, True))

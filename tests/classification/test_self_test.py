@@ -93,7 +93,7 @@ def test_packaged_int8_models_pass_their_self_test(name):
 
 
 def with_8_bit_weights(path) -> onnx.ModelProto:
-    """Return an int8 model of 7-bit weights with the same weights in 8 bits."""
+    """Load an int8 model with 7-bit weights; return it with the same weights in 8 bits."""
     proto = onnx.load(path)
     tensors = {tensor.name: tensor for tensor in proto.graph.initializer}
     arrays = {name: numpy_helper.to_array(tensor) for name, tensor in tensors.items()}

@@ -101,10 +101,10 @@ def make_body(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     hair_length, hair_width = rng.uniform(0, 12), rng.uniform(29, 32)
     canvas = np.zeros((CANVAS_HEIGHT, CANVAS_WIDTH, 4), np.float32)
     for center, radius, color, cell in (
-        ((52, 38 + hair_length), (hair_width, 33 + hair_length), hair, (12, 2)),
-        ((52, 80), (13, 24), skin_color * 0.8, (9, 9)),
-        ((52, 178), (50, 92), clothes, (14, 4)),
-        ((52, 46), (23, 27), skin_color, (9, 9)),
+        ((52, 38 + hair_length), (hair_width, 33 + hair_length), hair, (12, 2)),  # hair
+        ((52, 80), (13, 24), skin_color * 0.8, (9, 9)),  # neck
+        ((52, 178), (50, 92), clothes, (14, 4)),  # shoulders and chest
+        ((52, 46), (23, 27), skin_color, (9, 9)),  # head
     ):
         texture = 1 + 0.3 * smooth_noise(rng, CANVAS_HEIGHT, CANVAS_WIDTH, cell)[..., None]
         _draw_ellipse(canvas, center, radius, color * texture)

@@ -49,7 +49,7 @@ def _joined_shots(
         make_shot: Function that returns the next shot.
         duration_range: Duration of a shot in seconds.
         noise_std: Standard deviation of the sensor noise.
-        frame_step: Only each frame with a multiple of this number is in the clip.
+        frame_step: Only every `frame_step`-th frame is in the clip.
         max_blank_frames: Maximum number of black frames after a shot; there is at least one unless
             this is 0.
     """

@@ -30,7 +30,7 @@ def static(rng: np.random.Generator, seconds: float) -> Iterator[Frame]:
 
 
 def fast_pan(rng: np.random.Generator, seconds: float) -> Iterator[Frame]:
-    """The camera pans to and fro, by up to one and a half widths of the view per second."""
+    """The camera pans to and fro, at up to 1 to 8 widths of the view per second in most clips."""
     scene = random_scene(rng)
     swing = sway(rng, rng.uniform(300, 700), rng.uniform(1, 2))
     x = scene.camera.x
@@ -224,7 +224,8 @@ def caption(rng: np.random.Generator, seconds: float) -> Iterator[Frame]:
 
 
 def exposure(rng: np.random.Generator, seconds: float) -> Iterator[Frame]:
-    """Automatic exposure: the brightness changes within 0.2 to 1 second, by up to three times."""
+    """Automatic exposure: within 0.2 to 1 second, the brightness changes, by a factor of 1/3 to 3
+    of the initial one."""
     scene = random_scene(rng)
     level = 0.0
 
@@ -258,7 +259,7 @@ def passer_by(rng: np.random.Generator, seconds: float) -> Iterator[Frame]:
     scene = random_scene(rng)
     speeds = [rng.choice([-1, 1]) * rng.uniform(0.6, 2.5) for _ in range(60)]
     sides = [rng.uniform(60, 280) for _ in speeds]
-    sprites = [random_sprite(rng) for _ in speeds[:6]]
+    sprites = [random_sprite(rng) for _ in range(6)]
     starts, ends = [], []
     t = 0.5
     for speed, side in zip(speeds, sides, strict=True):
@@ -274,7 +275,7 @@ def passer_by(rng: np.random.Generator, seconds: float) -> Iterator[Frame]:
             distance = (t - starts[k]) * speeds[k] * SIZE[0]
             start_x = -1.2 * sides[k] if speeds[k] > 0 else SIZE[0] + 1.2 * sides[k]
             person = Person(
-                cv2.GaussianBlur(sprites[k % 6], (0, 0), 1.5),
+                cv2.GaussianBlur(sprites[k % len(sprites)], (0, 0), 1.5),
                 lambda _: start_x + distance,
                 lambda _: SIZE[1] / 2,
                 lambda _: sides[k],

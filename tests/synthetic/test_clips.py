@@ -159,7 +159,8 @@ def test_rotated_files_have_a_display_matrix(faces, tmp_path):
     originals = list(clips.frames("still", faces, SMALL, seconds=0.2))
     for rotation, expected in ((0, 0), (90, 90), (180, -180), (270, -90)):
         clip_files.encode(tmp_path / "a.mp4", originals, rotation=rotation)
-        frame = decode(tmp_path / "a.mp4")[0][0]
+        frames, _ = decode(tmp_path / "a.mp4")
+        frame = frames[0]
         assert frame.rotation == expected
         upright = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
         assert upright.shape == (90, 160, 3)

@@ -78,7 +78,7 @@ def table(train: int = 28, val: int = 14, test: int = 0, seed: int = 0) -> Table
 
 def samples(count: int = 28, seed: int = 0) -> Samples:
     """The training split of `table` as `Samples`."""
-    data = table(count, 0, 0, seed)
+    data = table(train=count, val=0, test=0, seed=seed)
     return Samples(data.faces, data.labels, data.votes, np.arange(count))
 
 
@@ -119,7 +119,7 @@ def write_packed(folder: Path, data: Table) -> Path:
             out.writerow([row, usage, data.labels[row], f"fer{row:07}.png", *counts])
     padded = np.pad(data.faces, ((0, -len(data.faces) % 4), (0, 0), (0, 0)))
     grid = padded.reshape(-1, 4, 48, 48).transpose(0, 2, 1, 3).reshape(-1, 192)
-    middle = grid.shape[0] // 96 * 48
+    middle = grid.shape[0] // 2 // 48 * 48  # between two rows of faces
     for number, half in enumerate((grid[:middle], grid[middle:])):
         if len(half):
             path = folder / f"faces_{number:02}.webp"
