@@ -54,8 +54,8 @@ MAX_THUMBNAILS, THUMBNAIL_INTERVAL = 3, 0.4
 newest one: the last one before an absence often shows a face that is partly hidden or turned."""
 
 MIN_MISSED, MIN_ABSENCE_SECONDS = 3, 0.5
-"""A face is absent if it is not found in at least this many searches and seconds. So it is not
-absent between the frames of a video with few frames per second, in which it can turn."""
+"""A face is absent if it is not found or not clear in at least this many searches and seconds. So
+it is not absent between the frames of a video with few frames per second, in which it can turn."""
 
 
 @dataclass(slots=True)
@@ -175,14 +175,18 @@ class Track:
         self.recent_boxes.clear()
 
     def find_change(self, pixels: np.ndarray, seconds: float) -> bool:
-        """Add the next frame; return whether it has changed abruptly at the predicted box."""
+        """Add the next frame; return whether it has changed abruptly at the predicted box.
+
+        An abrupt change to a flash or a blank image only sets `interrupted`.
+        """
         height, width = pixels.shape[:2]
         x, y, w, h = box = decode(self.predict(seconds, width, height))
         before, elapsed = self.region_thumbnail, seconds - self.region_seconds
         region = box_thumbnail(pixels, box, CHANGE_MARGIN, min_contrast=0)
         now = region if region is not None and region.contrast >= MIN_CONTRAST else None
         self.region_thumbnail, self.region_seconds = now, seconds
-        was_still, self.region_similarity = self.region_similarity >= MIN_STILL_SIMILARITY, 1.0
+        was_still = self.region_similarity >= MIN_STILL_SIMILARITY
+        self.region_similarity = 1.0
         # A face at the border can change because more or less of it is visible.
         is_inside = x >= 0 and y >= 0 and x + w <= width and y + h <= height
         if before is None or region is None or not is_inside or not 0 < elapsed <= ABRUPT_SECONDS:

@@ -166,7 +166,7 @@ class Tracker:
                 track.missed += 1
 
     def _was_alone(self, track: Track) -> bool:
-        """Return whether no other face was near when a face was last seen, or after that."""
+        """Return whether no other face was near when a face was last seen."""
         return not any(
             other is not track
             and other.first_seen <= track.last_seen <= other.last_seen + CROWDED_SECONDS
