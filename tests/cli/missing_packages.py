@@ -16,7 +16,7 @@ from mien.cli import main
 main()
 """
 
-LAB_PACKAGES = ("torch", "torchvision", "timm", "onnx", "onnxscript", "sklearn")
+LAB_PACKAGES = ("torch", "torchvision", "timm", "onnx", "onnxscript", "sklearn", "filelock")
 """Packages of the extra "lab" that are not in the extra "report"."""
 
 

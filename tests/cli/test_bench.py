@@ -10,7 +10,7 @@ from mien.cli import _stages
 
 def test_the_first_call_is_not_measured(monkeypatch):
     now = 0.0
-    durations = iter([9.0, 5.0, 4.0, 3.0, 2.0, 1.0])  # seconds; with the first, the median is 4
+    durations = iter([9.0, 5.0, 4.0, 3.0, 2.0, 1.0])  # seconds; the median of the first five is 4
 
     def work():
         nonlocal now

@@ -342,6 +342,7 @@ def test_the_help_of_every_command_has_an_example(mien, command):
 def test_a_usage_error_is_exit_2_on_standard_error(mien, arguments):
     code, out, err = mien(*arguments)
     assert (code, out) == (2, "")
+    assert err
     assert "Traceback" not in err
 
 
@@ -353,7 +354,7 @@ def test_an_image_is_read_from_standard_input(photo):
     assert record["faces"][0]["dominant_emotion"] == "happy"
 
 
-def test_an_error_of_the_program_has_no_traceback(tmp_path):
+def test_a_user_error_of_a_process_is_one_line_and_exit_2(tmp_path):
     process = run_process("analyze", tmp_path / "nowhere.png", text=True)
     assert (process.returncode, process.stdout) == (2, "")
     single_error(process.stderr)
@@ -407,7 +408,9 @@ def test_an_interrupted_run_keeps_complete_lines(tmp_path, photo):
 def test_the_url_of_an_image_is_an_error(mien, tiny_model):
     code, _, err = mien("analyze", "http://127.0.0.1:9/photo.jpg", "--model", tiny_model)
     assert code == 2
-    assert "http://127.0.0.1:9/photo.jpg" in single_error(err)
+    error = single_error(err)
+    assert "http://127.0.0.1:9/photo.jpg" in error
+    assert "Download it" in error  # the address was not opened as a stream
 
 
 @pytest.mark.parametrize(("arguments", "code"), [(["models"], 0), (["analyze", "missing.png"], 2)])

@@ -16,7 +16,7 @@ PIXELS = [np.zeros((48, 64, 3), np.uint8)] * 100  # 4 seconds
     ("selection", "expected"),
     [({}, 4), ({"start": 1}, 3), ({"start": 1, "end": 3}, 2), ({"end": 60}, 4), ({"start": 9}, 1)],
 )
-def test_the_length_of_the_selected_part_is_shown(tmp_path, selection, expected):
+def test_the_selected_part_has_its_length_but_at_least_a_second(tmp_path, selection, expected):
     write_video(tmp_path / "clip.mp4", PIXELS)
     source = Source.parse(str(tmp_path / "clip.mp4"))
     assert selected_seconds(source, FrameSelection(**selection)) == expected

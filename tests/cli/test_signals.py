@@ -150,7 +150,7 @@ def test_the_next_run_removes_the_temporary_files_of_a_killed_one(
         (tmp_path / "a.jsonl.part").unlink()
         kept = {in_use, tmp_path / ".mien-notes.txt"}
         assert set(tmp_path.glob(".mien-*")) > kept
-        atomic_file.remove_abandoned.cache_clear()
+        atomic_file.remove_abandoned.cache_clear()  # it runs once per folder in a process
         arguments = ("--model", tiny_model, "--detector", "whole", "--to", tmp_path / "b.jsonl")
         assert mien("analyze", photo, *arguments)[0] == 0
         assert set(tmp_path.glob(".mien-*")) == kept

@@ -1,4 +1,4 @@
-"""Commands that read results need the extra "report", but not torch."""
+"""Commands that need the extra "report" but not torch, and errors about missing libraries."""
 
 import json
 

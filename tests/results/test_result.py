@@ -33,13 +33,13 @@ def faces(draw):
     emotions = st.fixed_dictionaries(dict.fromkeys(labels, SHARES))
     points = st.lists(st.tuples(NUMBERS, NUMBERS), min_size=5, max_size=5)
     return Face(
-        draw(st.tuples(NUMBERS, NUMBERS, st.floats(0.1, 1e4), st.floats(0.1, 1e4))),
-        draw(SHARES),
-        draw(emotions),
-        draw(st.integers(0, 99)),
-        draw(st.sets(st.sampled_from(["blurred", "tilted"]))),
-        draw(st.none() | emotions),
-        draw(st.none() | points),
+        box=draw(st.tuples(NUMBERS, NUMBERS, st.floats(0.1, 1e4), st.floats(0.1, 1e4))),
+        face_confidence=draw(SHARES),
+        emotions=draw(emotions),
+        face_id=draw(st.integers(0, 99)),
+        flags=draw(st.sets(st.sampled_from(["blurred", "tilted"]))),
+        smoothed=draw(st.none() | emotions),
+        landmarks=draw(st.none() | points),
     )
 
 
@@ -56,8 +56,8 @@ def face(**changes):
     return dataclasses.replace(Face((1.0, 2.0, 3.0, 4.0), 0.9, emotions), **changes)
 
 
-def result(*faces, **frame):
-    return Result(Frame(np.full((300, 500, 3), 90, np.uint8), "a.jpg", **frame), faces)
+def result(*faces, **frame_fields):
+    return Result(Frame(np.full((300, 500, 3), 90, np.uint8), "a.jpg", **frame_fields), faces)
 
 
 @given(st.tuples(*[NUMBERS] * 4), st.floats(0.01, 100))
@@ -136,6 +136,10 @@ def test_a_result_is_a_sequence_of_its_faces(original):
         {"seconds": 1.0},
         {"model": "m"},
         {"detector": "d"},
+        {"kind": "video"},
+        {"location": "/b"},
+        {"original_size": (4, 4)},
+        {"shot": 0},
     ],
 )
 def test_frames_with_a_different_field_are_not_equal(changed):

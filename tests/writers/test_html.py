@@ -264,7 +264,7 @@ def test_playback_stops_at_the_end_of_the_analyzed_part(on_page):
         await page.press(" ")
         await page.wait_for(f"{PAUSED} && currentTime > 1.9")
         assert await page.evaluate("document.querySelector('video').currentTime") < 3
-        await page.press(" ")
+        await page.press(" ")  # starts again at the beginning
         await page.wait_for("currentTime < 1 && currentTime > 0.05")
 
     on_page(check, seconds=2)
@@ -328,19 +328,22 @@ def test_page_and_timeline_image_use_the_same_intervals(on_page, tmp_path):
                 samples = await page.evaluate(
                     f"{json.dumps(times.tolist())}.map((time) => {{"
                     f"const sample = sampleAt(data.faces[{n}], time, {min_seconds});"
-                    "return sample ? [sample.nearest, sample.isInterpolated ? 1 : 2] : [-1, 0] })"
+                    f"if (!sample) return [-1, {timeline_data.ABSENT}];"
+                    f"const {{isInterpolated, nearest}} = sample;"
+                    f"return [nearest, isInterpolated ? {timeline_data.INTERPOLATED}"
+                    f" : {timeline_data.VISIBLE}] }})"
                 )
-                nearest, states = video_timeline.sample(
+                nearest, statuses = video_timeline.sample(
                     video_timeline.series[face_id], times, min_seconds
                 )
-                assert set(states.tolist()) == {
+                assert set(statuses.tolist()) == {
                     timeline_data.ABSENT,
                     timeline_data.INTERPOLATED,
                     timeline_data.VISIBLE,
                 }
                 expected = [
-                    [k if state else -1, state]
-                    for k, state in zip(nearest.tolist(), states.tolist(), strict=True)
+                    [-1 if status == timeline_data.ABSENT else k, status]
+                    for k, status in zip(nearest.tolist(), statuses.tolist(), strict=True)
                 ]
                 assert samples == expected
 

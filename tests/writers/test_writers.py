@@ -42,7 +42,7 @@ def make_frame(source="photo.jpg", number=0, size=(60, 50)):
 
 
 def sample_results():
-    """A frame with two faces, one without faces, one with eight emotions, and one of number 3."""
+    """Four frames: with two faces, without faces, with eight emotions, and with the number 3."""
     return [
         Result(
             make_frame(NAMES[0]),
@@ -553,7 +553,7 @@ def test_pandas_reads_the_first_column_of_a_csv(tmp_path, source):
 
 
 @pytest.mark.parametrize("block_bytes", [1, 2, 7, 1000, 2**20])
-def test_a_byte_order_mark_is_inserted_in_a_csv_of_any_length(tmp_path, monkeypatch, block_bytes):
+def test_a_byte_order_mark_is_inserted_with_any_block_size(tmp_path, monkeypatch, block_bytes):
     from mien.writers import csv as csv_writer
 
     monkeypatch.setattr(csv_writer, "BLOCK_BYTES", block_bytes)
