@@ -48,6 +48,7 @@ def test_weights_are_the_weighted_mean(pair, tmp_path):
 def test_a_weight_of_0_or_1_gives_one_of_the_runs(pair, tmp_path, weight):
     run = averaging.average(*pair, weight, tmp_path / "out")
     actual, expected = weights(run), weights(pair[weight])
+    # The other values, counters of batches, are those of the second run.
     floating = [name for name, value in expected.items() if value.is_floating_point()]
     assert all(torch.allclose(actual[name], expected[name]) for name in floating)
 

@@ -50,7 +50,7 @@ def test_crossval_evaluates_every_face_once(root, crossvalidated):
     out, result = crossvalidated
     assert json.loads((out / "crossval.json").read_text()) == json.loads(json.dumps(result))
     rows = [runs.load_predictions(runs.open_run(out / f"fold-{k}"))["rows"] for k in range(3)]
-    assert sorted(np.concatenate(rows).tolist()) == list(range(63))
+    assert sorted(np.concatenate(rows).tolist()) == list(range(63))  # 42 of train, 21 of val
     assert result["pooled"]["faces"] == 63
     accuracies = [numbers["accuracy"] for numbers in result["folds"].values()]
     assert result["fold_statistics"]["accuracy"]["mean"] == pytest.approx(np.mean(accuracies))
@@ -147,7 +147,7 @@ def test_a_case_may_not_change_the_evaluation_set_or_seed(root, tmp_path, change
     assert not (tmp_path / "out").exists()
 
 
-def test_an_experiment_without_labels_is_an_error_before_training(root, tmp_path):
+def test_an_experiment_without_label_loss_is_an_error_before_training(root, tmp_path):
     unlabeled = replace(BASE, label_weight=0.0, vote_weight=1.0)
     with pytest.raises(UserError, match="label_weight"):
         crossval.crossval(unlabeled, root, tmp_path / "out", ignore_progress)

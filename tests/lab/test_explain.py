@@ -1,4 +1,4 @@
-"""Saliency maps of networks whose logits depend on known positions."""
+"""Saliency maps: Grad-CAM and spatial attention."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ class CornerNet(nn.Module):
 
 
 def test_grad_cam_is_positive_where_pixels_determine_the_logit():
-    faces = np.full((2, 48, 48), 0, np.uint8)
+    faces = np.zeros((2, 48, 48), np.uint8)
     faces[:, :8, :8] = faces[:, -8:, -8:] = 255
     maps = explain.grad_cam(CornerNet(), faces, np.array([0, 1]), input_size=48)
     assert maps.shape == (2, 48, 48)

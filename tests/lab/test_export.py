@@ -115,7 +115,7 @@ def test_file_has_a_card(exported, run, name):
         name == "uncalibrated"
     )
     onnx.checker.check_model(onnx.load(exported[name]))
-    # Kernels for 8-bit integers differ between CPUs by more than rounding.
+    # Kernels for 8-bit integers may be wrong on some CPUs, which the self-test detects.
     assert (self_test.METADATA in metadata) == (name == "int8")
 
 
@@ -223,7 +223,7 @@ def test_a_network_of_three_channels_has_a_file_of_three_channels(tmp_path, root
 
 
 def test_an_input_size_that_a_network_does_not_accept_is_rejected(run, tmp_path):
-    # The fifth pooling layer of VGG19 needs at least 16 pixels.
+    # The fourth pooling layer of VGG19 needs an input of at least 16 pixels.
     vgg = runs.create(tmp_path / "vgg", replace(TINY, model="vgg19-bn"))
     with pytest.raises(UserError, match="vgg19-bn does not accept faces of 8 pixels"):
         export.export([run, vgg], tmp_path / "model.onnx", input_size=8)
