@@ -24,7 +24,7 @@ def test_a_missing_damaged_or_unprepared_file_is_not_up_to_date(yunet_file, tmp_
         assert not hatch_build.is_prepared(path)
 
 
-def test_the_packaged_graph_is_the_prepared_published_graph(yunet_file, tmp_path):
+def test_preparing_the_unprepared_graph_gives_the_packaged_graph(yunet_file, tmp_path):
     onnx.save(hatch_build.prepare_graph(yunet_file.read_bytes()), tmp_path / "built.onnx")
     built, packaged = open_session(str(tmp_path / "built.onnx")), open_session(str(yunet.FILE))
     for size in ((64, 96, 3), (320, 160, 3)):

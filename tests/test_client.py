@@ -67,6 +67,7 @@ def test_every_type_of_image_gives_the_same_faces_as_an_analyzer(
         photo, str(photo), photo.read_bytes(), astronaut, Image.fromarray(astronaut)
     ):  # fmt: skip
         assert_close(client.analyze(image_input), expected)
+    # `draw` accepts a result of the client.
     assert not np.array_equal(mien.draw(astronaut, client.analyze(photo)), astronaut)
 
 
@@ -235,7 +236,7 @@ def test_an_unreadable_file_is_a_user_error(client, server, tmp_path):
     assert server.jobs.count() == 0
 
 
-def test_a_video_that_is_not_a_local_file_is_a_user_error(client):
+def test_a_video_that_is_not_a_single_local_file_is_a_user_error(client):
     for source in ("camera:0", "rtsp://x/y", "http://x/y.mp4", "frames/%04d.png"):
         with pytest.raises(mien.UserError, match="/live"):
             list(client.stream(source))
@@ -253,6 +254,7 @@ def test_a_wrong_address_token_or_model_is_a_user_error(client, server):
             mien.Client(url)
     with pytest.raises(mien.UserError, match="bearer token"):
         mien.Client(server.url, "слово").analyze(IMAGE)
+    # A line break after the token, as at the end of a file, is ignored.
     assert mien.Client(server.url, "sesame\n").analyze(IMAGE) == client.analyze(IMAGE)
 
 

@@ -102,9 +102,11 @@ from mien import writers
 analyzer = mien.Analyzer({model!r}, "whole")
 assert len(analyzer.analyze({photo!r})) == 1
 analyzer.explain({photo!r})
+results = list(analyzer.stream({clip!r}))
+assert len(results) == 5
 with writers.open_writer(pathlib.Path("out.mp4")) as write:
-    frames = [write(result) for result in analyzer.stream({clip!r})]
-assert len(frames) == 5
+    for result in results:
+        write(result)
 try:
     next(analyzer.stream("camera:0"))
 except mien.UserError as error:

@@ -58,8 +58,8 @@ def run(folder, *arguments):
     return process.stdout
 
 
-def test_text_in_other_scripts_is_drawn(folder):
-    """Fonts are also searched in the home."""
+def test_fitting_text_in_other_scripts_causes_no_error(folder):
+    """It searches for fonts, also in the home."""
     code = (
         "from mien.visualization import fonts; fonts.fit_text('\u041f\u0451\u0442\u0440', 22, 900)"
     )

@@ -190,5 +190,5 @@ def test_a_replaced_file_is_opened_again(tiny_model):
 
     first = open_session(str(tiny_model))
     assert open_session(str(tiny_model)) is first
-    os.utime(tiny_model, ns=(1, 1))
+    os.utime(tiny_model, ns=(1, 1))  # as if it was replaced
     assert open_session(str(tiny_model)) is not first

@@ -59,7 +59,7 @@ def test_every_writer_gets_every_result_in_order(folder, analyzer):
     assert written == [(k, str(folder / name)) for name in ("a.png", "b.png") for k in range(2)]
 
 
-def test_unreadable_sources_are_skipped_or_raised(folder, analyzer):
+def test_an_unreadable_source_is_passed_to_on_error_or_ends_the_run(folder, analyzer):
     sources = Source.expand(str(folder))
     results, errors = run(sources, analyzer)
     video = [f"d.mp4 {k}" for k in range(10)]
