@@ -54,10 +54,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def yunet_file(tmp_path_factory):
-    """YuNet for OpenCV, with the published input; its declared output shapes remain prepared.
-
-    It undoes the other changes of `hatch_build.prepare_graph`.
-    """
+    """YuNet for OpenCV: undoes `hatch_build.prepare_graph`, except for declared output shapes."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 

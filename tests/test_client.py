@@ -92,9 +92,10 @@ def test_a_video_gives_the_same_results_as_an_analyzer_and_its_job_is_deleted(
 ):
     path = serving.write_video(tmp_path / "clip.mp4", 1)
     for selection in (None, video.FrameSelection(every=3, start=0.2, end=0.7)):
-        results = list(client.stream(str(path), None, selection, 0.3))
+        options = {"selection": selection, "smoothing": 0.3}
+        results = list(client.stream(str(path), **options))
         assert results
-        assert_all_close(results, list(analyzer.stream(str(path), None, selection, 0.3)))
+        assert_all_close(results, list(analyzer.stream(str(path), **options)))
     assert server.jobs.count() == 0
     for _ in client.stream(path):
         break  # a stream that is not read to its end deletes its job as well

@@ -117,7 +117,7 @@ def test_an_unreadable_file_is_reported_and_the_others_analyzed(mien, folder, tm
     assert [json.loads(line) for line in out.splitlines()] == records
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="requires locks of another process")
+@pytest.mark.skipif(sys.platform == "win32", reason="needs fcntl")
 def test_an_output_that_cannot_be_opened_is_reported_and_the_others_are_written(
     mien, photo, tmp_path
 ):

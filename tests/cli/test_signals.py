@@ -36,7 +36,7 @@ def wait_for_record(process, partial_file):
 
 
 def take_controlling_terminal():
-    """Make standard input the controlling terminal, whose end sends SIGHUP to this process."""
+    """Make standard input the controlling terminal; closing it sends SIGHUP to this process."""
     import fcntl
     import termios
 

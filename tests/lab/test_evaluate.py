@@ -26,6 +26,7 @@ from tests.synthetic import tiny
 
 pytestmark = pytest.mark.filterwarnings(tiny.NOT_OFFICIAL)
 
+# The average of the weights must follow them within the few steps of this training.
 TINY = replace(RECIPES["tiny"], batch_size=14, epochs=2, ema_decay=0.5)
 
 
@@ -185,9 +186,9 @@ def test_interval_has_about_the_theoretical_width():
         np.where(np.arange(1000) < 700, samples.labels, (samples.labels + 1) % 7)
     ]
     result = score(predictions, samples, resamples=400)["fer2013"]["accuracy"]
-    half = 1.96 * np.sqrt(0.7 * 0.3 / 1000)
+    half_width = 1.96 * np.sqrt(0.7 * 0.3 / 1000)
     assert result["value"] == 0.7
-    assert result["high"] - result["low"] == pytest.approx(2 * half, rel=0.2)
+    assert result["high"] - result["low"] == pytest.approx(2 * half_width, rel=0.2)
 
 
 # Sections of a result

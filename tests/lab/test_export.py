@@ -27,6 +27,7 @@ from tests.synthetic import tiny
 
 pytestmark = pytest.mark.filterwarnings(tiny.NOT_OFFICIAL)
 
+# The average of the weights must follow them within the few steps of this training.
 TINY = replace(RECIPES["tiny"], batch_size=14, epochs=2, ema_decay=0.5)
 LABEL_HEAD_WEIGHT = 0.2
 

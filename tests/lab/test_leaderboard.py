@@ -170,14 +170,14 @@ def test_missing_folder_is_rejected(tmp_path):
         leaderboard.read_rows(tmp_path / "nothing")
 
 
-def test_rank_correlation_needs_five_systems(folder, result):
+def test_rank_correlation_needs_five_systems_and_uses_the_best_network_of_each(folder, result):
     assert leaderboard.rank_correlation(leaderboard.read_rows(folder)) == ""
     board = folder / "five"
     claimed = {name: system.claimed_accuracy for name, system in claims.RELATED_SYSTEMS.items()}
     for name, claim in list(claimed.items())[:5]:
         runs.write_json(board / f"{name}.json", with_accuracy(result, name, 1 - claim))
     assert "over 5 systems: -1.00" in leaderboard.rank_correlation(leaderboard.read_rows(board))
-    # The claim of a system is compared with its more accurate network; the other would be last.
+    # The claim of a system is compared with its most accurate network, not with this poor one.
     name = next(iter(claimed))
     variant = [model for model in models.available() if model.startswith(f"{name}-")][1]
     runs.write_json(board / "second.json", with_accuracy(result, variant, 0.01))

@@ -234,7 +234,7 @@ def test_interval_of_an_error_is_not_negative():
 
 def test_duplicates_are_resampled_together():
     values = np.repeat(np.random.default_rng(1).normal(size=300), 4)
-    clusters = np.repeat(np.arange(300) * 7, 4)  # the numbers of clusters need not be consecutive
+    clusters = np.repeat(np.arange(300) * 7, 4)  # ids need not be consecutive
     shuffled = np.random.default_rng(2).permutation(len(values))
 
     def mean(rows):

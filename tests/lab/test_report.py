@@ -318,10 +318,12 @@ def test_table_5_measures_the_related_systems_on_request(root, run, tmp_path, mo
         (table,) = [block for block in content.blocks if isinstance(block, Table)]
         assert len(trained) == count
         assert len(table.rows) == in_table
-        measured = [row for row in table.rows if row[table.columns.index("measured")] is not None]
+        rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+        measured = [row for row in rows if row["measured"] is not None]
         assert len(measured) == count
-        details = {row[table.columns.index("network here") :] for row in measured}
-        assert details == {("resnet-8", TINY.epochs, "as the data is split")}
+        for row in measured:
+            assert (row["network here"], row["epochs"]) == ("resnet-8", TINY.epochs)
+            assert row["protocol"] == "as the data is split"
 
 
 def test_reproduce_trains_missing_systems_and_reuses_finished_ones(root, tmp_path, monkeypatch):

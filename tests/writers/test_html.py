@@ -3,7 +3,6 @@
 import asyncio
 import json
 import shutil
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from mien import writers
 from mien.labels import EMOTIONS
 from mien.results import Face, Frame, Result
 from mien.visualization import timeline, timeline_data
+from mien.visualization.timeline_data import ABSENT, INTERPOLATED, VISIBLE
 from tests.browser import CHROMIUM, Browser
 from tests.synthetic import clip_files, clips, tiny
 
@@ -58,9 +58,10 @@ def write_page(path, source, faces=faces_at, seconds=SECONDS, frame_rate=FRAME_R
     source = str(source)
     with writers.open_writer(path) as write:
         for k in range(int(seconds * frame_rate)):
-            time = k / frame_rate
-            frame = Frame(pixels, source, k, time, "default", "yunet", "video", source)
-            frame = replace(frame, shot=int(cut is not None and k >= cut))
+            frame = Frame(
+                pixels, source, k, k / frame_rate, model="default", detector="yunet", kind="video",
+                location=source, shot=int(cut is not None and k >= cut),
+            )  # fmt: skip
             write(Result(frame, faces(k)))
     return path
 
@@ -309,7 +310,7 @@ def test_painted_pixels_of_a_strip_agree_with_sample_at(on_page):
 
 
 def test_page_and_timeline_image_use_the_same_intervals(on_page, tmp_path):
-    """`sampleAt` of the page equals `Timeline.sample`: nearest sample, absent or interpolated."""
+    """`sampleAt` of the page has the nearest point and the status of `Timeline.sample`."""
     video_timeline = timeline_data.Timeline()
     pixels = np.zeros((18, 32, 3), np.uint8)
 
@@ -324,25 +325,20 @@ def test_page_and_timeline_image_use_the_same_intervals(on_page, tmp_path):
     async def check(page):
         times = np.random.default_rng(1).uniform(-1, 41, 3000)
         for n, face_id in enumerate(await page.evaluate("data.faces.map((face) => face.id)")):
-            for min_seconds in (0, 3):
+            for min_seconds in (0, 3):  # to which short intervals are extended
                 samples = await page.evaluate(
                     f"{json.dumps(times.tolist())}.map((time) => {{"
                     f"const sample = sampleAt(data.faces[{n}], time, {min_seconds});"
-                    f"if (!sample) return [-1, {timeline_data.ABSENT}];"
-                    f"const {{isInterpolated, nearest}} = sample;"
-                    f"return [nearest, isInterpolated ? {timeline_data.INTERPOLATED}"
-                    f" : {timeline_data.VISIBLE}] }})"
+                    f"if (!sample) return [-1, {ABSENT}];"
+                    f"const status = sample.isInterpolated ? {INTERPOLATED} : {VISIBLE};"
+                    "return [sample.nearest, status] })"
                 )
                 nearest, statuses = video_timeline.sample(
                     video_timeline.series[face_id], times, min_seconds
                 )
-                assert set(statuses.tolist()) == {
-                    timeline_data.ABSENT,
-                    timeline_data.INTERPOLATED,
-                    timeline_data.VISIBLE,
-                }
+                assert set(statuses.tolist()) == {ABSENT, INTERPOLATED, VISIBLE}
                 expected = [
-                    [-1 if status == timeline_data.ABSENT else k, status]
+                    [-1 if status == ABSENT else k, status]
                     for k, status in zip(nearest.tolist(), statuses.tolist(), strict=True)
                 ]
                 assert samples == expected

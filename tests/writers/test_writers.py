@@ -36,9 +36,10 @@ def make_face(seed=0, labels=EMOTIONS, **more):
 
 
 def make_frame(source="photo.jpg", number=0, size=(60, 50)):
-    pixels = np.full((size[1], size[0], 3), 90, np.uint8)
+    width, height = size
+    pixels = np.full((height, width, 3), 90, np.uint8)
     kind = "video" if source.endswith(".mp4") else "image"
-    return Frame(pixels, source, number, number / 8, "default", "yunet", kind)
+    return Frame(pixels, source, number, number / 8, model="default", detector="yunet", kind=kind)
 
 
 def sample_results():
