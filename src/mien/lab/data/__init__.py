@@ -1,7 +1,7 @@
 """Datasets: one module per format, each with `can_load(root)` and `load(root)`.
 
-`load` returns a dataset's splits as `Samples`. They are named `train`, `val` and `test`, which are
-FER2013's Training, PublicTest and PrivateTest; some may be missing.
+`load` returns a dataset's splits as `Samples`: `train`, `val` and `test`, of which some may be
+missing. In FER2013 they are Training, PublicTest and PrivateTest.
 """
 
 from __future__ import annotations

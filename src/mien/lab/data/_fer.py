@@ -29,7 +29,7 @@ OFFICIAL_COUNTS = {
 
 
 def vote_counts(path: Path, header: list[str], table: list[list[str]]) -> np.ndarray:
-    """The votes of a table that has all `FERPLUS_COLUMNS`: (N, 10) uint8, as in `VOTE_NAMES`."""
+    """The votes of a table with all `FERPLUS_COLUMNS`: (N, 10) uint8, in the order of `VOTE_NAMES`."""
     positions = {name.strip(): k for k, name in enumerate(header)}
     columns = [positions[name] for name in FERPLUS_COLUMNS]
     try:
@@ -79,7 +79,7 @@ def read_table(path: Path, separators: str = ",") -> tuple[list[str], list[list[
         raise UserError(f"{path} does not exist.") from None
     except OSError as error:
         raise UserError(f"Cannot read {path}: {error.strerror}.") from None
-    except (UnicodeDecodeError, ValueError, csv.Error):
+    except (ValueError, csv.Error):  # `ValueError` if the file is empty or is not UTF-8
         raise UserError(f"{path} is not a CSV file with a header line.") from None
     for number, row in enumerate(rows, 2):
         if row and len(row) != len(header):

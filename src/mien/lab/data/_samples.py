@@ -54,8 +54,8 @@ class Samples:
 
 def concatenate(*parts: Samples) -> Samples:
     """Join samples, in the order given."""
-    arrays = ([getattr(part, name) for part in parts] for name in Samples.__slots__)
-    return Samples(*(np.concatenate(array) for array in arrays))
+    names = Samples.__slots__
+    return Samples(**{name: np.concatenate([getattr(p, name) for p in parts]) for name in names})
 
 
 def shares(votes: np.ndarray, *, drop_single: bool = False) -> np.ndarray:
@@ -91,7 +91,7 @@ def pooled_votes(samples: Samples) -> np.ndarray:
 
 
 MIN_VOTES = 5
-"""Minimum number of votes for the seven emotions of a face on which shares are evaluated."""
+"""Minimum number of votes for the seven emotions; shares are not evaluated on faces with fewer."""
 
 
 def seven_shares(votes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -3,8 +3,8 @@
 `fer2013.csv` has the columns emotion, pixels and Usage (Goodfellow et al. 2013,
 https://arxiv.org/abs/1307.0414), and `fer2013new.csv` ten votes per face, in the same order
 (Barsoum et al. 2016, https://arxiv.org/abs/1608.01041). Parsing 300 MB of decimal digits is slow,
-so the arrays are cached in the same folder, in a file named after the size and modification time of
-the original.
+so its contents are cached in the same folder, in a file named after the size and modification time
+of the original.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def load(root: Path) -> dict[str, Samples]:
     """Load the splits that the file has, with votes if their file exists.
 
     Raises:
-        UserError: The file cannot be read, has another format or an invalid row, or the votes do
-            not match it.
+        UserError: One of the two files cannot be read, has another format or an invalid row, or
+            the votes do not match the faces.
     """
     path = root if root.is_file() else root / FILE
     faces, labels, split_indices = _load_faces(path)
@@ -75,7 +75,7 @@ def _load_faces(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         with atomic_file.atomic_write(cache) as temporary:
             np.savez(temporary, faces=parsed[0], labels=parsed[1], usage=parsed[2])
     except UserError:
-        pass  # the folder is read-only
+        pass  # the folder is read-only, or the disk is full
     return parsed
 
 

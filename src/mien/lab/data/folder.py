@@ -35,14 +35,14 @@ SPLIT_NAMES = {
 
 def can_load(root: Path) -> bool:
     """Whether a subfolder of `root`, or of a split in it, is named after an emotion of FER2013."""
-    return root.is_dir() and any(True for _ in _classes(root))
+    return root.is_dir() and next(_classes(root), None) is not None
 
 
 def load(root: Path) -> dict[str, Samples]:
     """Load the splits; a folder of emotions without splits is `val`.
 
-    Folders of emotions that FER2013 lacks, such as contempt, are ignored. The faces of all splits
-    are numbered in the order in which they are read (`Samples.rows`).
+    Other folders, such as contempt, are ignored; those in a split give a warning. The faces of all
+    splits are numbered in the order in which they are read (`Samples.rows`).
 
     Raises:
         UserError: An image cannot be read, or there is no image.
@@ -83,7 +83,7 @@ def _classes(root: Path) -> Iterator[tuple[str, int, Path]]:
 
 
 def _label(name: str) -> int | None:
-    """0 to 6 for the name of an emotion, which may follow a number ("0_angry"); otherwise None."""
+    """0 to 6 for one of the seven emotions, perhaps after a number ("0_angry"); otherwise None."""
     try:
         label = canonical_label(name.lstrip("0123456789_- "))
     except UserError:

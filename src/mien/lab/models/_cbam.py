@@ -2,7 +2,8 @@
 
 Woo et al. 2018, https://arxiv.org/abs/1807.06521. Our choices: reduction 8 instead of 16 and at
 least four hidden units; no batch norm after the 7 x 7 convolution, which the authors' code has, but
-not their formula. Both attention modules return their weights, so that forward hooks can read them.
+not their formula. Both attention modules return the attention instead of applying it, so that
+forward hooks can read it.
 """
 
 from __future__ import annotations

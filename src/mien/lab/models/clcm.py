@@ -104,7 +104,7 @@ class MobileNet(nn.Module):
 
 
 def round_width(width: float) -> int:
-    """Round to the nearest multiple of eight, at least eight, as MobileNetV2 scales widths."""
+    """Round to the nearest multiple of eight, at least eight, like the widths of MobileNetV2."""
     return max(8, int(width + 4) // 8 * 8)
 
 

@@ -80,10 +80,10 @@ CENTER_SD = 0.2
 """Standard deviation of the centers of ellipses in the prior; coordinates are -1 to 1."""
 
 MASK_STEEPNESS = 1.5
-"""Factor of the distance from the boundary in the logits of an ellipse's mask, per grid point."""
+"""Change of the logits of an ellipse's mask per grid point of distance from its boundary."""
 
 EDGE_WEIGHT = 10.0
-"""Factor of the votes of the edges in the logits of the ellipses."""
+"""Factor of the votes for an ellipse in its logit, to which the log prior is added."""
 
 
 class Ellipses(nn.Module):

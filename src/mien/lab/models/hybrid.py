@@ -94,7 +94,7 @@ def _variants() -> dict[str, Parts]:
         "no-norm": Parts(norm=False),
     }
     subsets = [names for count in (1, 2) for names in combinations(MAP_SIZES, count)]
-    full |= {"-".join(names): Parts(names) for names in subsets}
+    full |= {"-".join(names): Parts(branches=names) for names in subsets}
     slim = {
         "slim" if name == "gap" else f"slim-{name}": replace(parts, slim=True)
         for name, parts in full.items()
@@ -177,7 +177,7 @@ def cnn(channels: int, parts: Parts) -> tuple[nn.Module, int]:
     for layer in layers:
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-    return layers, channels
+    return layers, width
 
 
 def head(features: int, classes: int, dropout: float, parts: Parts) -> nn.Module:

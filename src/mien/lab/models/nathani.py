@@ -69,6 +69,7 @@ RELATIVE_WIDTHS = (1, 2, 4, 8, 8)
 def build(variant: str, *, channels: int, classes: int, dropout: float) -> nn.Module:
     """Build a variant: blocks of convolutions, dense layers, logits."""
     width, depths, dense_factor = VARIANTS[variant]
+    dense_width = width * dense_factor
     layers = nn.Sequential()
     for number, (factor, depth) in enumerate(zip(RELATIVE_WIDTHS, depths, strict=True)):
         if number > 0:
@@ -79,7 +80,6 @@ def build(variant: str, *, channels: int, classes: int, dropout: float) -> nn.Mo
             channels = width * factor
             layers.extend([layer, nn.BatchNorm2d(channels), nn.ReLU()])
     layers.extend([nn.AdaptiveMaxPool2d(1), nn.Flatten()])
-    for _ in range(2):
-        layers.extend([nn.Linear(channels, width * dense_factor), nn.ReLU(), nn.Dropout(dropout)])
-        channels = width * dense_factor
-    return layers.append(nn.Linear(channels, classes))
+    layers.extend([nn.Linear(channels, dense_width), nn.ReLU(), nn.Dropout(dropout)])
+    layers.extend([nn.Linear(dense_width, dense_width), nn.ReLU(), nn.Dropout(dropout)])
+    return layers.append(nn.Linear(dense_width, classes))

@@ -59,7 +59,7 @@ STEM_WIDTH = 64
 """Width of the first convolution of `inception`."""
 
 FINAL_SIZE = 3
-"""Width and height of the last feature map of `vgg`; those of smaller faces are resized to that."""
+"""Width and height of the last feature map of `vgg` and `slim` for faces of 48 pixels."""
 
 
 def convolution(width_in: int, width: int, kernel_size: int) -> nn.Sequential:

@@ -157,7 +157,7 @@ def proposal_loss(rpn: Any, features: Tensor, side: int) -> Tensor:
 
 @lru_cache(maxsize=8)
 def anchor_targets(
-    cells: tuple[int, int], side: int, device: torch.device
+    map_size: tuple[int, int], side: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """Match the anchors of an image with its only box, the whole image.
 
@@ -165,7 +165,7 @@ def anchor_targets(
     matching would synchronize with a GPU.
 
     Args:
-        cells: Height and width of the feature map.
+        map_size: Height and width of the feature map.
         side: Width and height of the image in pixels.
         device: Device of the result.
 
@@ -177,7 +177,7 @@ def anchor_targets(
 
     rpn = proposal_network(1)  # anchors do not depend on the number of channels
     image = ImageList(torch.empty(1, 1, side, side), [(side, side)])
-    anchors = rpn.anchor_generator(image, [torch.empty(1, 1, *cells)])
+    anchors = rpn.anchor_generator(image, [torch.empty(1, 1, *map_size)])
     truth = torch.tensor([[0.0, 0.0, side, side]])
     labels, matched = rpn.assign_targets_to_anchors(anchors, [{"boxes": truth}])
     targets = rpn.box_coder.encode(matched, anchors)
@@ -225,8 +225,9 @@ def detector(model: RCNN, side: int, classes: int = 7) -> Any:
         A torchvision `FasterRCNN`, called with a list of (C, H, W) standardized images:
 
         - In training mode it also takes a list of targets, one per image with F faces: `{"boxes":
-          (F, 4) corners, "labels": (F,)}`. Labels are from 1, since 0 is the background. It returns
-          losses by name, over 128 boxes per image.
+          (F, 4), "labels": (F,)}`. Boxes are left, top, right and bottom in pixels of the image.
+          Labels are from 1, since 0 is the background. It returns losses by name, over 128 boxes
+          per image.
         - In evaluation mode it returns `boxes`, `labels` and `scores` of each image, from 300
           proposals.
     """

@@ -72,8 +72,8 @@ def build(variant: str, *, channels: int, classes: int, dropout: float) -> nn.Mo
     widths, norm = VARIANTS[variant]
     layers: list[nn.Module] = []
     for number, width in enumerate(widths):
-        layers += convolution(channels, width, 1 if number else 0, norm)
-        layers += convolution(width, width, 1, norm)
+        layers += convolution(channels, width, padding=1 if number > 0 else 0, norm=norm)
+        layers += convolution(width, width, padding=1, norm=norm)
         layers += [nn.MaxPool2d(2), nn.Dropout(dropout / 2)]
         channels = width
     layers += [nn.AdaptiveAvgPool2d(FINAL_SIZE), nn.Flatten()]
