@@ -19,7 +19,11 @@ PLAIN = Config(
     batch_size=12, input_size=44, flip=False, rotation=0, scale=0, translate=0,
     brightness_contrast=0, random_erasing=0, mixup=0, cutmix=0
 )  # fmt: skip
+"""A config without augmentation."""
+
 MIXED = replace(Config(), batch_size=12, mixup=0.4, cutmix=0.4)
+"""A config with the default augmentation, mixup and CutMix."""
+
 CPU = torch.device("cpu")
 
 
@@ -35,7 +39,7 @@ def step_parameters(count: int, seed: int = 0, **changes: Tensor) -> Augmentatio
 
 
 def on_device(count: int = 40, config: Config = PLAIN) -> Batch:
-    """The whole synthetic dataset."""
+    """A synthetic dataset on the device."""
     return batches.to_device(tiny.samples(count), config, CPU)
 
 
@@ -102,7 +106,7 @@ def test_the_votes_of_duplicates_can_be_pooled():
 
 
 def test_class_weights_give_each_emotion_the_same_total_weight_and_have_mean_one():
-    samples = tiny.samples(28).select(np.r_[0:28, 3, 10, 17, 3, 3])
+    samples = tiny.samples(28).select(np.r_[0:28, 3, 10, 17, 3, 3])  # five more happy faces
     data = batches.to_device(samples, replace(PLAIN, class_weights=True), CPU)
     totals = (data.label_weights[:, None] * data.labels).sum(0)
     assert torch.allclose(totals, torch.full((7,), len(samples) / 7))
@@ -355,8 +359,7 @@ def mixable(count: int = 24) -> Batch:
     samples.votes[::3] = 0
     samples.labels[1] = -1
     data = batches.to_device(samples, PLAIN, CPU)
-    weights = data.vote_weights.float()
-    return replace(data, faces=batches.standardize(data.faces), vote_weights=weights)
+    return replace(data, faces=batches.standardize(data.faces))
 
 
 @pytest.mark.parametrize(("mixup", "cutmix"), [(1.0, 0.0), (0.0, 1.0)])

@@ -51,6 +51,8 @@ FAST = replace(
     flip=False,
     dropout=0,
 )
+"""A config with which a network learns something in seconds."""
+
 CPU = torch.device("cpu")
 
 
@@ -157,7 +159,7 @@ def test_votes_without_emotions_in_val_give_a_finite_log(tmp_path):
 def test_progress_is_reported_for_every_epoch_and_step(root, tmp_path):
     calls = []
     train.fit(TINY, root, tmp_path, device="cpu", on_progress=lambda *counts: calls.append(counts))
-    steps = [("step", k, 3) for k in (1, 2, 3)]
+    steps = [("step", k, 3) for k in (1, 2, 3)]  # 44 faces in batches of 14
     assert calls[:4] == [("epoch", 0, 2, None), *steps]
     assert calls[4][:3] == ("epoch", 1, 2)
     assert calls[4][3]["epoch"] == 1
@@ -202,7 +204,7 @@ def test_a_diverging_training_is_an_error(root, tmp_path):
     ],
     ids=lambda changes: "-".join(f"{k}={v}" for k, v in changes.items()),
 )
-def test_every_option_changes_the_weights_and_keeps_them_finite(root, trained, tmp_path, changes):
+def test_an_option_changes_the_weights_and_keeps_them_finite(root, trained, tmp_path, changes):
     config = replace(TINY, epochs=1, **changes)
     run = train.fit(config, root, tmp_path / "run", device="cpu")
     plain = train.fit(replace(TINY, epochs=1), root, tmp_path / "plain", device="cpu")
@@ -268,16 +270,19 @@ def test_privatetest_does_not_affect_training(tmp_path):
     assert results[0].log()[-1]["val_loss"] == results[1].log()[-1]["val_loss"]
 
 
-def test_selecting_the_best_epoch_writes_its_weights(root, tmp_path):
-    config = replace(TINY, select_epoch="best", epochs=4, lr=1.0, ema_decay=0.0)
+def test_selecting_the_best_epoch_writes_its_weights(root, tmp_path, monkeypatch):
+    # The first of two epochs is the best.
+    monkeypatch.setattr(train, "val_loss", lambda entry, config: float(entry["epoch"]))
+    config = replace(TINY, select_epoch="best")
     run = train.fit(config, root, tmp_path / "run", device="cpu")
-    losses = [entry["val_loss"] for entry in run.log()]
+    first, last = run.log()
     val = data.load(root)["val"]
     logits = inference.compute_logits(
         inference.load_network(run), val.faces, input_size=config.input_size
     )
     loss = F.cross_entropy(logits[:, :7], torch.as_tensor(val.labels)).item()
-    assert loss == pytest.approx(min(losses), rel=1e-4)
+    assert loss == pytest.approx(first["val_loss"], rel=1e-4)
+    assert loss != pytest.approx(last["val_loss"], rel=1e-4)
 
 
 # Parts of the training
@@ -306,6 +311,7 @@ def test_the_cosine_schedule_follows_a_linear_warmup_and_ends_at_zero():
     assert lr_schedule.lr_factor(4, config) == pytest.approx((1 + math.cos(math.pi / 4)) / 2)
     assert lr_schedule.lr_factor(10, config) == pytest.approx(0, abs=1e-12)
     assert lr_schedule.lr_factor(0, replace(config, warmup_epochs=0.0)) == 1
+    # A warmup that is longer than the training.
     assert lr_schedule.lr_factor(1.5, Config(epochs=1, warmup_epochs=2.0)) == pytest.approx(
         0.75, abs=1e-3
     )
@@ -326,6 +332,7 @@ def test_the_schedule_follows_time_as_it_follows_epochs(kind):
         by_epochs = lr_schedule.lr_factor(10 * share, config)
         assert lr_schedule.lr_factor(0, config, share) == pytest.approx(by_epochs, abs=1e-6)
         assert lr_schedule.lr_factor(10 * share, config, share / 2) == pytest.approx(by_epochs)
+    # No time is left, even though the warmup has just begun.
     assert lr_schedule.lr_factor(0, replace(config, warmup_epochs=2.0), 1.0) == pytest.approx(
         0, abs=1e-7
     )
@@ -435,11 +442,12 @@ def test_the_mean_loss_of_two_halves_is_the_loss_of_the_batch():
     assert whole.item() == pytest.approx(torch.stack(halves).mean().item())
 
 
-def test_auto_precision_is_bfloat16_on_fast_hardware(monkeypatch):
+def test_auto_precision_is_bfloat16_on_cuda_and_on_cpus_with_amx(monkeypatch):
     auto = replace(TINY, precision="auto")
     for has_amx in (True, False):
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda has=has_amx: has)
         assert use_bfloat16(auto, CPU) is has_amx
+        assert use_bfloat16(auto, torch.device("cuda"))
     assert use_bfloat16(replace(TINY, precision="bfloat16"), CPU)
     assert not use_bfloat16(replace(TINY, precision="float32"), CPU)
 
@@ -708,6 +716,7 @@ def test_two_processes_match_one(root, tmp_path):
     for name, value in weights(one).items():
         assert torch.allclose(value, weights(two)[name], atol=1e-5), name
     assert one.log()[-1]["val_loss"] == pytest.approx(two.log()[-1]["val_loss"], abs=1e-4)
+    # The network has learned, so that the equality means something.
     assert abs(one.log()[0]["val_loss"] - one.log()[-1]["val_loss"]) > 1e-4
 
 
@@ -744,7 +753,7 @@ def test_selecting_an_epoch_needs_a_val_split_with_targets_of_a_trained_head(roo
 @pytest.mark.parametrize(
     ("device", "expected_text"), [("gpu", "'gpu'"), ("cuda", "cuda is not available")]
 )
-def test_missing_device_is_rejected(root, tmp_path, device, expected_text):
+def test_an_unknown_or_unavailable_device_is_an_error(root, tmp_path, device, expected_text):
     if device == "cuda" and torch.cuda.is_available():
         pytest.skip("CUDA is available")
     with pytest.raises(UserError, match=expected_text):
@@ -773,7 +782,9 @@ def test_sources_that_may_have_seen_evaluation_faces_are_an_error(root, tmp_path
         ({"pretrained": True}, "no pretrained weights"),
     ],
 )
-def test_an_invalid_config_leaves_no_folder(root, tmp_path, changes, expected_text):
+def test_an_invalid_config_leaves_no_folder_and_the_same_random_state(
+    root, tmp_path, changes, expected_text
+):
     state = torch.get_rng_state()
     with pytest.raises(UserError, match=expected_text):
         train.fit(replace(TINY, **changes), root, tmp_path / "run")

@@ -29,10 +29,11 @@ ALL = Config(
     domain_randomization=0.5, random_erasing=0.5, clip_grad=1.0,
     teacher_logits="x", teachers=("x",), teacher_weight=0.5, warmup_epochs=0.0,
 )  # fmt: skip
-"""A config that uses every feature of a step."""
+"""A config that uses every feature of a step, with stored teacher logits."""
 
 
 def make_step(config: Config, *, teachers: list[Teacher] | None = None, device=CPU) -> Step:
+    """A step of a new network at the start of an epoch; stored teacher logits are random."""
     state = training_state.create(config, device)
     faces = batches.to_device(tiny.samples(40), config, device)
     step = Step(state.model, state, faces, config, teachers or [])

@@ -82,5 +82,5 @@ def assert_model_file_matches(network: nn.Module, input_size: int) -> None:
         network.to(memory_format=torch.contiguous_format),  # as `export.export` does
         {"labels": scaling}, label_head_weight=0.0, input_size=input_size,
     ).eval()  # fmt: skip
-    proto = export.to_onnx(exported, ModelSpec(EMOTIONS, 48, 1))
+    proto = export.to_onnx(exported, ModelSpec(EMOTIONS, side=48, channels=1))
     export.check_against_torch(proto, exported, channels=1, tolerance=1e-5)

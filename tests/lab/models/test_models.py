@@ -105,7 +105,7 @@ def test_every_family_is_trained_in_the_tests():
 
 @pytest.mark.parametrize("name", TRAINED)
 @pytest.mark.parametrize(("channels", "side"), [(1, 44), (3, 48)])
-def test_every_trained_model_returns_finite_logits(name, channels, side):
+def test_logits_of_one_and_of_several_faces_are_finite(name, channels, side):
     model = built(name, channels)
     with torch.no_grad():
         logits = model(torch.randn(3, channels, side, side))
@@ -119,8 +119,8 @@ def test_every_trained_model_returns_finite_logits(name, channels, side):
 @pytest.mark.parametrize("name", TRAINED)
 def test_every_parameter_gets_a_gradient(name):
     model = built(name, training=True)
-    # If the last batch norm of a block is initialized to zero, the block gets no gradients. So all
-    # parameters are changed.
+    # If the last batch norm of a block is initialized to zero, the layers before it get no
+    # gradients. So all parameters are changed.
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.01 * torch.randn_like(parameter))

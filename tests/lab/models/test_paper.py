@@ -188,6 +188,7 @@ def test_no_cbam_and_no_norm_affect_the_cnn_and_head_only():
     assert [len(layers(m, _cbam.CBAM)) for m in variants] == [3, 0, 3]
     assert [len(layers(m.branches["cnn"], *norms)) for m in variants] == [6, 6, 0]
     assert [len(layers(m.head, *norms)) for m in variants] == [2, 2, 0]
+    # ResNet50 has 53 batch norms: 49 in its stem and blocks, and 4 in shortcuts.
     assert [len(layers(m.branches["resnet50"], *norms)) for m in variants] == [53, 53, 53]
 
 

@@ -77,7 +77,7 @@ def test_li_has_the_parameters_of_the_notebook_without_biases_before_norms():
     assert count_like_keras(uninitialized("li-full")) == 4_478_727 - biases
 
 
-def test_dropout_is_where_the_originals_have_it():
+def test_kedari_has_three_dropout_layers_and_li_six_with_equal_probabilities():
     probabilities = {
         name: dropout_probabilities(uninitialized(name, dropout=0.5))
         for name in ("kedari-slim", "li-slim")
@@ -89,7 +89,7 @@ def test_dropout_is_where_the_originals_have_it():
     ("name", "side", "last"),
     [("kedari-slim", 48, 4), ("kedari-slim", 40, 3), ("li-slim", 48, 3), ("li-slim", 40, 2)],
 )
-def test_maps_of_small_inputs_are_resized(name, side, last):
+def test_the_last_map_is_resized_to_its_size_for_48_pixels(name, side, last):
     resized = {"kedari": 4, "li": 3}[name.split("-")[0]]
     assert map_sizes(uninitialized(name), nn.AdaptiveAvgPool2d, side) == [(last, resized)]
 
@@ -156,7 +156,7 @@ def test_clcm_projections_have_no_activation():
 def test_a_new_block_of_clcm_with_a_shortcut_is_the_identity():
     blocks = layers(built("clcm-slim"), clcm.InvertedResidual)
     maps = torch.randn(1, 16, 6, 6)
-    assert sum(block.shortcut for block in blocks) == 10
+    assert sum(block.shortcut for block in blocks) == 10  # all but the first of each stage
     assert blocks[2].shortcut
     assert torch.equal(blocks[2](maps), maps)
 

@@ -29,7 +29,7 @@ OFFICIAL_COUNTS = {
 
 
 def vote_counts(path: Path, header: list[str], table: list[list[str]]) -> np.ndarray:
-    """The votes of a table with all `FERPLUS_COLUMNS`: (N, 10) uint8, in the order of `VOTE_NAMES`."""
+    """The votes of a table with all `FERPLUS_COLUMNS`: (N, 10) uint8, ordered like `VOTE_NAMES`."""
     positions = {name.strip(): k for k, name in enumerate(header)}
     columns = [positions[name] for name in FERPLUS_COLUMNS]
     try:

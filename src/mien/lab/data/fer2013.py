@@ -3,8 +3,8 @@
 `fer2013.csv` has the columns emotion, pixels and Usage (Goodfellow et al. 2013,
 https://arxiv.org/abs/1307.0414), and `fer2013new.csv` ten votes per face, in the same order
 (Barsoum et al. 2016, https://arxiv.org/abs/1608.01041). Parsing 300 MB of decimal digits is slow,
-so its contents are cached in the same folder, in a file named after the size and modification time
-of the original.
+so the result is cached in the same folder, in a file named after the size and modification time of
+the original.
 """
 
 from __future__ import annotations

@@ -113,7 +113,7 @@ def vgg16(width: int, channels: int) -> Features:
 
 
 def proposal_network(width: int) -> Any:
-    """Region proposal network of torchvision for `width` channels, with Ren et al.'s settings."""
+    """Region proposal network for `width` channels, with our anchors and torchvision's defaults."""
     from torchvision.models.detection import rpn
 
     anchors = rpn.AnchorGenerator((ANCHOR_SIZES,), (ASPECT_RATIOS,))
