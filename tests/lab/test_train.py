@@ -716,7 +716,7 @@ def test_two_processes_match_one(root, tmp_path):
     for name, value in weights(one).items():
         assert torch.allclose(value, weights(two)[name], atol=1e-5), name
     assert one.log()[-1]["val_loss"] == pytest.approx(two.log()[-1]["val_loss"], abs=1e-4)
-    # The network has learned, so that the equality means something.
+    # Training has changed the network, so the equality means something.
     assert abs(one.log()[0]["val_loss"] - one.log()[-1]["val_loss"]) > 1e-4
 
 
