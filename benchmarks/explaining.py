@@ -67,7 +67,7 @@ def share_reductions(
         (before,) = shares(crop[None])
         dominant = int(before.argmax())
         importance = occlusion.importance_map(lambda crops, k=dominant: shares(crops)[:, k], crop)
-        # Blurred, so that the random fifth has coherent areas, as those of the map.
+        # Smooth noise, so that the random fifth consists of coherent areas, like those of the map.
         random = cv2.GaussianBlur(rng.normal(size=(side, side)).astype(np.float32), (0, 0), 4)
         scores = {"supporting": importance, "opposing": -importance,
                   "central": central, "random": random}  # fmt: skip

@@ -34,7 +34,7 @@ CLIENTS = 4
 """Number of clients per kind of request; one for videos."""
 
 REST_SECONDS = CLEANUP_INTERVAL_SECONDS + 2
-"""Seconds between the requests of all kinds and the last measurement of memory; more than the
+"""Seconds of rest after the run with all kinds of requests at once; more than the
 interval at which the server returns unused memory to the system."""
 
 FRAGMENT_BYTES = 65535
@@ -167,8 +167,9 @@ def measure(kinds: dict[str, Attack], seconds: float, cores: int = 0) -> dict[st
         cores: Number of cores that the server sees; 0 for the actual number.
 
     Returns:
-        Memory of the server before, at most and afterwards in MB, latencies of `/healthz` in ms,
-        and the number of responses by kind and status.
+        Memory of the server before the attacks, at its peak and after a rest, in MB; latencies of
+        `/healthz` in ms; and the number of outcomes by kind: statuses of responses, states of
+        video jobs, messages of live streams, or names of connection errors.
     """
     with served(cores=cores) as service:
         before, end = service.memory_mb("VmRSS"), time.monotonic() + seconds

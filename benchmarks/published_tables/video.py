@@ -44,8 +44,8 @@ def cuts() -> str:
         ("clips", "result"),
         [
             ("hard cuts", f"{_of(hard)} detected ({percent(result['recall'], 1)})"),
-            ("dissolves", f"{_of([rows['dissolve']])} detected by their end"),
-            ("fades into another scene", f"{_of([rows['fade_between']])} detected by their end"),
+            ("dissolves", f"{_of([rows['dissolve']])} detected"),
+            ("fades into another scene", f"{_of([rows['fade_between']])} detected"),
             (
                 "false cuts",
                 f"{sum(false_by_kind.values()):.0f} in {minutes:.0f} minutes without cuts, or "

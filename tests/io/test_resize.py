@@ -58,7 +58,7 @@ def test_area_with_integer_scale_equals_opencv(
 @pytest.mark.parametrize("values", [256, 2])
 @pytest.mark.parametrize("target", [48, 64, 224])
 def test_area_to_the_input_size_of_a_model_equals_opencv(target, values):
-    step = 1 if target == 48 else 17  # only some sides of larger inputs, to save time
+    step = 1 if target == 48 else 17  # fewer sides for larger targets, to save time
     for side in (*range(target, 8 * target, step), 1000, 1537):
         pixels = noise(side, (side, side), values)
         expected = cv2.resize(pixels, (target, target), interpolation=cv2.INTER_AREA)

@@ -66,7 +66,9 @@ def test_orientation_in_the_h264_stream_is_applied(tmp_path, pattern, orientatio
         stream = source.streams.video[0]
         copy, insert = out.add_stream_from_template(stream), av.BitStreamFilterContext(name, stream)
         for packet in source.demux(stream):
-            for changed in insert.filter(packet) if packet.dts is not None else ():
+            if packet.dts is None:  # the last packet is empty
+                continue
+            for changed in insert.filter(packet):
                 changed.stream = copy
                 out.mux(changed)
     frame = read(tmp_path / "b.mp4")[0]
@@ -130,6 +132,7 @@ def test_exif_orientation_of_a_sequence_is_applied(tmp_path, pattern, orientatio
 
 
 def test_rotation_is_read_where_pyav_cannot_read_side_data(tmp_path, pattern):
+    # FFmpeg adds the EXIF data of JPEG frames as side data of a kind that PyAV does not know.
     exif, body = Image.Exif(), io.BytesIO()
     exif[ExifTags.Base.Orientation] = 6
     Image.fromarray(pattern).save(body, "JPEG", exif=exif)
@@ -212,7 +215,8 @@ def test_size_may_change_within_a_stream(tmp_path, name, codec):
 )  # fmt: skip
 def test_transparent_video_is_blended_with_white(tmp_path, pattern, name, codec, pixel_format):
     image = np.dstack([pattern, np.full(pattern.shape[:2], 255, np.uint8)])
-    image[:, 64:, 3], image[24:40, :64] = 128, 0
+    image[:, 64:, 3] = 128  # the right third is half transparent
+    image[24:40, :64] = 0  # a band of transparent black
     options = {"auto-alt-ref": "0"} if codec == "libvpx" else {}
     write_video(tmp_path / name, [image] * 3, codec=codec, pixel_format=pixel_format,
                 options=options)  # fmt: skip
@@ -265,8 +269,9 @@ def test_hdr_is_mapped_to_sdr(tmp_path, transfer, photo):
     with av.open(str(path), "w") as out:
         stream = out.add_stream("libx264", 25, options={"crf": "1"})
         stream.width, stream.height, stream.pix_fmt = 256, 256, "yuv420p10le"
-        context, bt2020 = stream.codec_context, tone_mapping.BT2020  # as primaries and colorspace
+        context, bt2020 = stream.codec_context, tone_mapping.BT2020
         context.color_trc = transfer
+        # FFmpeg uses the same number for the primaries and the color space.
         context.color_primaries = context.colorspace = bt2020
         frame = av.VideoFrame.from_ndarray(image, format="rgb24")
         frame = frame.reformat(format="yuv420p10le", dst_colorspace=bt2020)
@@ -274,7 +279,7 @@ def test_hdr_is_mapped_to_sdr(tmp_path, transfer, photo):
         out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
     mapped = read(path)[0].pixels
-    # Brighter colors are compressed: 200 is nearly 70 % of the light of white, which is 217.
+    # Light above 70 % of white, which is gray level 217, is compressed.
     is_kept = original.max(axis=2) < 200
     assert difference(mapped[is_kept], original[is_kept]) < 6
     assert difference(image[is_kept], original[is_kept]) > 9  # without tone mapping

@@ -67,7 +67,7 @@ def test_boxes_contain_faces_with_the_emotions_of_the_ground_truth(scenario, fac
     for pixels, truth in itertools.islice(frames, 1, None, 2):  # face images fade at full seconds
         for face in truth.faces:
             if face.visible == 1:
-                crop = model_spec.crop(pixels, face.box, 48, 1)[0][is_opaque]
+                crop = model_spec.crop(pixels, face.box, side=48, channels=1)[0][is_opaque]
                 correlations = [
                     np.corrcoef(crop, other)[0, 1] for other in by_emotion[face.emotion]
                 ]
@@ -98,7 +98,8 @@ def test_two_faces_cross_twice_with_the_same_one_in_front(faces):
 
 
 def test_the_leaving_face_is_absent_at_the_given_times(faces):
-    absent = [t.seconds for t in scenario_truths("leaving", faces) if 1 not in t.boxes]
+    leaving = 1  # identity of the face that leaves
+    absent = [t.seconds for t in scenario_truths("leaving", faces) if leaving not in t.boxes]
     expected = [k / 25 for k in range(300) if any(a <= k / 25 <= b for a, b in scenarios.ABSENCES)]
     assert set(expected) <= set(absent)
     # Just before and after each absence, less than a pixel is in the frame, which counts as absent.

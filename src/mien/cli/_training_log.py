@@ -72,7 +72,7 @@ class TrainingLog:
         return ", ".join(parts)
 
     def _seconds_left(self, now: float, completed: float) -> float:
-        """Return the remaining time at the speed of this process, at most that until the limit."""
+        """Estimate the remaining seconds by the speed of this process; at most until the limit."""
         start, completed_at_start = self._start or (now, completed)
         speed = (completed - completed_at_start) / max(now - start, 1e-9)
         seconds = (1 - completed) / speed if speed > 0 else math.inf

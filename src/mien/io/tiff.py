@@ -42,7 +42,7 @@ def check(image: Image.Image, body: bytes, name: str) -> None:
     has_preview = is_reduced(image) and SUB_IFDS in tags
     if has_preview or DNG_VERSION in tags or body[8:10] == CANON_RAW:
         raise UserError(f"Cannot read {name}: it is a camera raw file. Export it as JPEG.")
-    # Pillow 13 does not swap the bytes of these values after decompression.
+    # Pillow 13 does not swap the bytes of compressed big-endian values in modes I and F.
     is_compressed = any(tile[0] == "libtiff" for tile in getattr(image, "tile", ()))
     if image.mode in ("I", "F") and is_compressed and body.startswith(b"MM"):
         raise UserError(f"Cannot read {name}: big-endian compressed TIFFs of {_bits(tags)} bits "

@@ -94,7 +94,7 @@ def audit_dataset(
 
 
 def conflicting_pairs(audit: Audit) -> np.ndarray:
-    """Return the (M, 2) pairs of exact duplicates whose labels differ; both must have one."""
+    """Return the (M, 2) pairs of exact duplicates that both have a label, but not the same."""
     labels = audit.samples.labels[audit.exact_pairs]
     is_conflict = (labels[:, 0] != labels[:, 1]) & (labels >= 0).all(1)
     return audit.exact_pairs[is_conflict]
@@ -151,7 +151,7 @@ def summary(audit: Audit) -> dict:
 
     Returns:
         - `classes`: split -> label -> number of faces.
-        - `splits`: split -> property, such as `rated` -> number of faces.
+        - `splits`: split -> property -> number of faces, such as `rated` (with votes).
         - `duplicates_of_earlier_faces`: number of faces with the same pixels as an earlier face of
           any split.
         - `duplicates`: a list with one entry for each kind of duplicates and pair of splits. It has
@@ -354,6 +354,7 @@ def exclusions(audit: Audit) -> dict[str, np.ndarray]:
         Reason -> (M,) face indices. Each face is listed once, for the first reason that applies.
     """
     near = [pairs for pairs in (audit.near_pairs, audit.mirrored_pairs) if pairs is not None]
+    # With the exact pairs, the list of pairs is not empty after an audit without near duplicates.
     reasons = {
         "exact-duplicate": _duplicates_of_earlier_split(audit, audit.exact_pairs),
         "near-duplicate": _duplicates_of_earlier_split(
@@ -381,7 +382,7 @@ def _duplicates_of_earlier_split(audit: Audit, pairs: np.ndarray) -> np.ndarray:
 
 
 def write_exclusions(path: Path, audit: Audit) -> None:
-    """Write a CSV file with the row, split and reason of each face of `exclusions`."""
+    """Write a CSV file with the row of the dataset, split and reason of each excluded face."""
     reasons = {
         int(k): reason for reason, face_indices in exclusions(audit).items() for k in face_indices
     }

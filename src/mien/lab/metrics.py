@@ -218,6 +218,7 @@ class _Clusters:
         """Draw as many clusters as exist, with replacement, and return their row indices."""
         drawn = rng.integers(0, len(self.starts), len(self.starts))
         sizes = self.sizes[drawn]
+        # 0, 1, 2, ... within each drawn cluster
         offsets = np.arange(sizes.sum()) - np.repeat(sizes.cumsum() - sizes, sizes)
         return self.rows[np.repeat(self.starts[drawn], sizes) + offsets]
 

@@ -1,12 +1,13 @@
 """Teacher logits for augmented training faces, stored once and used by every student.
 
-A teacher can cost ten times as much as its student. A student that repeats the augmented epochs
-whose logits are stored does not run the teacher. One teacher's logits of an epoch of FER2013 take
-0.9 MB.
+A teacher can cost ten times as much as its student. With stored logits, a student trains on the
+same augmented epochs again without running the teacher. One teacher's logits of an epoch of FER2013
+take 0.9 MB.
 
     STORE/augmentation.json          augmentation fields of the config, seed, number of epochs, and
                                      digest of the training set
-    STORE/TEACHER/epoch-003.npy      (faces, 15) float16 logits, in the order of the batches
+    STORE/TEACHER/epoch-003.npy      (faces, 15) float16 logits, in the order of the batches;
+                                     the faces of a smaller last batch are left out
 """
 
 from __future__ import annotations
@@ -68,10 +69,10 @@ def store(
         on_progress: Called before every epoch.
 
     Raises:
-        UserError: `folder` has logits for another augmentation or other data, or a damaged
-            description; a teacher is unfinished or may have been trained on evaluation faces; two
-            run folders of teachers have the same name; or the size of the faces changes between
-            epochs (`initial_size`).
+        UserError: `folder` has logits for another augmentation, seed or training set, or a
+            damaged description; a teacher is unfinished or may have been trained on evaluation
+            faces; two run folders of teachers have the same name; or the size of the faces changes
+            between epochs (`initial_size`).
     """
     if config.initial_size:
         raise UserError(
@@ -79,7 +80,7 @@ def store(
         )
     paths_by_name = dict(zip(_unique_names(teachers), teachers, strict=True))
     folder = Path(folder)
-    config = replace(config, domain_randomization=0.0)  # only students receive its faces
+    config = replace(config, domain_randomization=0.0)  # it changes only the faces of students
     dataset = data.load(root)
     # The config may be that of a student, whose stored logits would exempt teachers from the check.
     with_teachers = replace(config, teachers=tuple(teachers), teacher_logits="", init_from="")
@@ -127,7 +128,8 @@ def _write_description(folder: Path, config: Config, train: data.Samples, epochs
         existing = _read_description(folder)
         if any(existing[name] != description[name] for name in ("augmentation", "seed", "train")):
             raise UserError(
-                f"{folder} has logits for another augmentation or other data. Choose another --out."
+                f"{folder} has logits for another augmentation, seed or training set. "
+                "Choose another --out."
             )
         description["epochs"] = max(epochs, existing["epochs"])
     runs.write_json(path, description)
@@ -167,8 +169,7 @@ def _logits(
 class StoredLogits:
     """The stored teacher logits for a student.
 
-    Epoch n of the student repeats the stored epoch `(n + seed) % epochs`, where `seed` is the
-    student's and `epochs` is the number of stored epochs.
+    Epoch n of the student repeats the stored epoch `(n + config.seed) % epochs`.
 
     Args:
         config: Config of the student.

@@ -24,8 +24,8 @@ class ImageQuery(BaseModel, extra="forbid"):
     model: str = Field("", description="Name of a model from /models; the default model if empty.")
     detector: str = Field(
         "",
-        description="Name of a detector from /models, such as yunet, or whole to analyze the whole "
-        "image as one face; the default detector if empty.",
+        description="Name of a detector from /models, such as yunet, or whole to analyze the "
+        "central square of the image as one face; the default detector if empty.",
     )
     contempt: bool = Field(
         False, description="Estimate the eighth emotion, contempt, if the model has it."

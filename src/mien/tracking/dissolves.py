@@ -38,16 +38,19 @@ computed from the blocks that differ between the first and the last frame: a per
 front of a moving background is in all frames, and fits any mixture."""
 
 MIN_FIT = 0.35
-"""Minimum fraction of the variance of a block, in the median, that the mixture explains."""
+"""Minimum fraction of the variance of a block that the mixture explains, in the median of the
+textured blocks that differ."""
 
 MIN_STEP_SIMILARITY = 0.7
-"""Minimum similarity of successive frames of the five: what changes abruptly is no dissolve."""
+"""Minimum similarity of successive frames among the five at the quarter points of a window: an
+abrupt change is not a dissolve."""
 
 MIN_SAME_SCENE_CORRELATION = 0.7
 """Two frames whose blocks correlate by more than this, all together, are of the same scene."""
 
 MIN_CONTRAST = 4.0
-"""Minimum contrast of the frames: a codec renews faint textures so slowly that they dissolve."""
+"""Minimum contrast of the frames: codecs update faint textures over many frames, which resembles a
+dissolve."""
 
 
 class DissolveDetector:
@@ -114,12 +117,15 @@ def _is_dissolve(frames: list[Thumbnail]) -> bool:
         return False
     differing = _block_correlations(first, last) < MAX_BLOCK_CORRELATION
     # The middle is tested first, because it excludes most windows.
-    middle, fit = _mixture(first, between[1], last, differing)
-    if not (min(middle) > MIN_WEIGHT and max(middle) < MAX_WEIGHT and fit > MIN_FIT):
+    middle_weights, fit = _mixture(first, between[1], last, differing)
+    if not (
+        min(middle_weights) > MIN_WEIGHT and max(middle_weights) < MAX_WEIGHT and fit > MIN_FIT
+    ):
         return False
-    early, _ = _mixture(first, between[0], last, differing)
-    late, _ = _mixture(first, between[2], last, differing)
-    changes_of_first, changes_of_last = np.diff([early, middle, late], axis=0).T
+    early_weights, _ = _mixture(first, between[0], last, differing)
+    late_weights, _ = _mixture(first, between[2], last, differing)
+    weights = np.array([early_weights, middle_weights, late_weights])
+    changes_of_first, changes_of_last = np.diff(weights, axis=0).T
     return bool(
         max(changes_of_first) < -MIN_WEIGHT_CHANGE
         and min(changes_of_last) > MIN_WEIGHT_CHANGE
@@ -145,7 +151,7 @@ def _block_correlations(a: Thumbnail, b: Thumbnail) -> np.ndarray:
 
 
 def _mixture(
-    first: Thumbnail, middle: Thumbnail, last: Thumbnail, selected: np.ndarray
+    first: Thumbnail, frame: Thumbnail, last: Thumbnail, selected: np.ndarray
 ) -> tuple[np.ndarray, float]:
     """Fit the selected blocks of a frame by a mixture of two other frames (least squares).
 
@@ -154,7 +160,7 @@ def _mixture(
         explains, in the median; 0 if no selected block is textured.
     """
     ends = np.stack([first.blocks[selected].ravel(), last.blocks[selected].ravel()])
-    blocks, stds = middle.blocks[selected], middle.block_stds[selected]
+    blocks, stds = frame.blocks[selected], frame.block_stds[selected]
     # The identity matrix makes the equations solvable if the frames are equal.
     weights = np.linalg.solve(ends @ ends.T + np.eye(2), ends @ blocks.ravel())
     errors = ((blocks - (weights @ ends).reshape(blocks.shape)) ** 2).mean(1)

@@ -1,4 +1,8 @@
-"""Dissolves of faces: one face changes gradually into another, while the scene stays the same."""
+"""Dissolves of faces: one face changes gradually into another, while the scene stays the same.
+
+Five crops of a fixed box, at the quarter points of a window in time, are examined. In a dissolve,
+each is a mixture of the first and the last one, and the weight of the last one rises from 0 to 1.
+"""
 
 from __future__ import annotations
 
@@ -75,16 +79,14 @@ STILL = _Limits(
     max_similarity=0.55,
     min_side=9,
 )
-"""Looser limits for nearly exact mixtures, which only a face that does not move produces: the
-dissolve may begin or end within the window, and the boxes may differ."""
+"""Looser limits for nearly exact mixtures, which occur only if neither face moves: the dissolve may
+begin or end within the window, and the boxes of the two faces may differ."""
 
 
 class FaceDissolveDetector:
     """Decides whether the face in a box was another one up to two seconds ago.
 
-    In a dissolve, the crops of a fixed box are mixtures of the first and the last one, and the
-    weight of the last one rises steadily. Crops of a head that turns, a face that moves or a hand
-    in front of it are no such mixtures.
+    Crops of a head that turns, a face that moves or a hand in front of it are no mixtures.
     """
 
     def __init__(self) -> None:
@@ -110,11 +112,12 @@ class FaceDissolveDetector:
     def is_dissolved(
         self, box: Box, earlier: Sequence[tuple[float, Box]], width: int, height: int
     ) -> bool:
-        """Return whether the face in a box has dissolved into another one.
+        """Return whether the face in a box has dissolved into another one; call `add` before.
 
         Args:
             box: Present box of the face.
             earlier: Time in seconds and box of the face in earlier frames, in order of time.
+                Windows that begin before the first of them are not examined.
             width: Width of the video in pixels.
             height: Height of the video in pixels.
         """

@@ -41,8 +41,9 @@ def can_load(root: Path) -> bool:
 def load(root: Path) -> dict[str, Samples]:
     """Load the splits; a folder of emotions without splits is `val`.
 
-    Folders with other names, such as contempt, are ignored; those in a split give a warning. The
-    faces of all splits are numbered in the order in which they are read (`Samples.rows`).
+    Folders with other names than the seven emotions, such as contempt, are ignored; those in a
+    split give a warning. The faces of all splits are numbered in the order in which they are read
+    (`Samples.rows`).
 
     Raises:
         UserError: An image cannot be read, or there is no image.

@@ -1,9 +1,9 @@
 """FERC: one network removes the background, a second classifies the face.
 
-Paper: Raj, Wassay & Verma 2022, "A Study on Detection of Emotions with the Help of Convolutional
-Neural Network", https://doi.org/10.1109/ICCMSO58359.2022.00073. Abdulkadir et al. cite it as a
-"two-stage CNN" named FERC. That network is by Mehendale 2020,
-https://doi.org/10.1007/s42452-020-2234-1.
+Paper: Mehendale 2020, https://doi.org/10.1007/s42452-020-2234-1. Abdulkadir et al. describe FERC,
+a "two-stage CNN", but cite another paper for it: Raj, Wassay & Verma 2022, "A Study on Detection of
+Emotions with the Help of Convolutional Neural Network",
+https://doi.org/10.1109/ICCMSO58359.2022.00073.
 
 Claims: 84.92 % on 28,000 images of FER2013, as Abdulkadir et al. cite it. Mehendale claims 96 % for
 five emotions on 10,000 images of 154 persons.

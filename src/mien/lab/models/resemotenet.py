@@ -113,7 +113,7 @@ class ResEmoteNet(nn.Module):
             channels //= 2
         self.head.append(nn.Linear(channels, classes))
 
-    def forward(self, x: Tensor) -> Tensor:  # (N, channels, side, side) -> (N, classes) logits
+    def forward(self, x: Tensor) -> Tensor:  # (N, channels, H, W) -> (N, classes) logits
         if self.side:
             x = F.interpolate(x, (self.side, self.side), mode="bilinear", align_corners=False)
         x = self.blocks(self.squeeze(self.features(x)))
