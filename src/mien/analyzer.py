@@ -31,7 +31,7 @@ from mien.tracking.session import VideoSession
 class Analyzer:
     """Detects faces and estimates their emotion shares. Thread-safe.
 
-    It can be pickled, for example for `multiprocessing`; unpickling loads the models again.
+    It can be pickled, for example for `multiprocessing`; each process loads the models once.
 
     Args:
         model: Name of a model that `mien models` lists, such as "default", path of an `.onnx` file,
