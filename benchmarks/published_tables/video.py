@@ -68,7 +68,7 @@ def replaced_people() -> str:
     """
     result = read_result("replaced-people")
     rows = result["rows"]
-    wrong_ids = sum(row.get("wrong_new_ids", 0) for row in rows.values())
+    additional_ids = sum(row.get("additional_ids", 0) for row in rows.values())
     return markdown_table(
         ("clips", "result"),
         [
@@ -88,7 +88,7 @@ def replaced_people() -> str:
             (
                 "hands, turning heads, expressions, focus, returning faces, passers-by, motion of "
                 "the camera, changes of the light",
-                f"additional ids: {wrong_ids:.0f} in "
+                f"additional ids: {additional_ids:.0f} in "
                 f"{result['minutes_without_replacement']:.0f} minutes",
             ),
         ],
